@@ -1,0 +1,86 @@
+/// An error reported by Postgres, or by the connection to it.
+///
+/// The description never holds row values, passwords or statement text, so it may be logged. Postgres puts values of rows into
+/// the detail of many errors, and into the message of some (classes 22, 23 and P0, where applications write their own); those
+/// texts are only in ``message``, ``detail`` and `String(reflecting:)`. Compare and branch on ``sqlState`` alone: texts depend on the
+/// language of the server.
+package struct PostgresError: Error, Sendable {
+    /// The five characters of the SQLSTATE; empty when the error did not come from the server.
+    package var sqlState: String
+    package var severity: String
+    package var message: String
+    package var detail: String?
+    package var hint: String?
+    package var schema: String?
+    package var table: String?
+    package var column: String?
+    package var constraint: String?
+    /// True when the connection is of no more use. A statement that was under way may or may not have taken effect.
+    package var connectionLost: Bool
+
+    package init(
+        sqlState: String, severity: String = "ERROR", message: String, detail: String? = nil, hint: String? = nil,
+        schema: String? = nil, table: String? = nil, column: String? = nil, constraint: String? = nil,
+        connectionLost: Bool = false
+    ) {
+        self.sqlState = sqlState
+        self.severity = severity
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+        self.schema = schema
+        self.table = table
+        self.column = column
+        self.constraint = constraint
+        self.connectionLost = connectionLost
+    }
+
+    /// An error of the client side: `message` must be free of secrets and row values.
+    package static func client(_ message: String, hint: String? = nil, connectionLost: Bool = false) -> PostgresError {
+        PostgresError(sqlState: "", message: message, hint: hint, connectionLost: connectionLost)
+    }
+
+    /// The first two characters of the SQLSTATE.
+    package var sqlStateClass: String { String(self.sqlState.prefix(2)) }
+
+    /// Whether the same work may succeed when it is tried again: a lost connection, a serialization failure, a deadlock, a lock
+    /// that was not available, a server that is starting or stopping, or one that is short of resources.
+    package var isTransient: Bool {
+        if self.connectionLost { return true }
+        switch self.sqlState {
+        case "40001", "40P01", "55P03", "57014": return true
+        case "57P01", "57P02", "57P03", "57P05": return true
+        default: return self.sqlStateClass == "08" || self.sqlStateClass == "53"
+        }
+    }
+
+    private var messageMayHoldValues: Bool {
+        ["22", "23", "P0"].contains(self.sqlStateClass)
+    }
+}
+
+extension PostgresError: CustomStringConvertible, CustomDebugStringConvertible {
+    package var description: String {
+        var text = self.sqlState.isEmpty ? "" : "\(self.severity) \(self.sqlState)"
+        if !self.messageMayHoldValues {
+            text += text.isEmpty ? self.message : ": \(self.message)"
+            if let hint = self.hint { text += " (\(hint))" }
+        }
+        if let table = self.table { text += ", table \(self.schema.map { "\($0)." } ?? "")\(table)" }
+        if let column = self.column { text += ", column \(column)" }
+        if let constraint = self.constraint { text += ", constraint \(constraint)" }
+        return text
+    }
+
+    /// The whole of the error, row values included: for a developer's eyes, not for a log.
+    package var debugDescription: String {
+        var text = "\(self.severity) \(self.sqlState): \(self.message)"
+        if let detail = self.detail { text += " DETAIL: \(detail)" }
+        if let hint = self.hint { text += " HINT: \(hint)" }
+        if let table = self.table { text += " TABLE: \(self.schema ?? "").\(table)" }
+        if let column = self.column { text += " COLUMN: \(column)" }
+        if let constraint = self.constraint { text += " CONSTRAINT: \(constraint)" }
+        if self.connectionLost { text += " (connection lost)" }
+        return text
+    }
+}
