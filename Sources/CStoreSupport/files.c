@@ -1,0 +1,39 @@
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
+#include "CStoreSupport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+int penstock_rename_exclusive(const char *from, const char *to)
+{
+#if defined(__linux__)
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return errno;
+#elif defined(__APPLE__)
+	if (renamex_np(from, to, RENAME_EXCL) == 0)
+		return 0;
+	if (errno != ENOTSUP)
+		return errno;
+#endif
+	/* File systems without the flag: the directory is ours alone, so a check before is enough. */
+	if (access(to, F_OK) == 0)
+		return EEXIST;
+	return rename(from, to) == 0 ? 0 : errno;
+}
+
+int penstock_lock_exclusive(int descriptor)
+{
+	while (flock(descriptor, LOCK_EX | LOCK_NB) != 0)
+	{
+		if (errno != EINTR)
+			return errno;
+	}
+	return 0;
+}

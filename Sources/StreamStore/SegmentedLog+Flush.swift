@@ -1,0 +1,127 @@
+import Synchronization
+import NIOCore
+
+/// The flusher's side. Everything here runs inside one of its passes, so one call at a time.
+extension SegmentedLog {
+    /// How far a pass came with this log.
+    enum WriteOutcome {
+        case nothing
+        /// The last chunk is written and waits for its sync.
+        case written(Chunk)
+        /// The disk is full: to be tried again later.
+        case diskFull
+    }
+
+    /// Writes what is pending; the sync of its last part is left to `finish(_:)`, so that several logs' writes can go before.
+    func writePending() -> WriteOutcome {
+        let chunks = self.state.withLock { state -> [Chunk] in
+            state.isEnqueued = false
+            switch state.condition {
+            case .failed, .closed: return []
+            case .healthy, .diskFull: break
+            }
+            state.inFlight += state.pending
+            state.pending.removeAll(keepingCapacity: true)
+            return state.inFlight
+        }
+        guard let last = chunks.last else { return .nothing }
+        do throws(FileError) {
+            for (index, chunk) in chunks.enumerated() {
+                // Why: a chunk's headers claim that everything before the chunk is durable.
+                if index > 0 { try self.sync(chunks[index - 1]) }
+                try self.write(chunk)
+            }
+            return .written(last)
+        } catch {
+            return self.failed(error)
+        }
+    }
+
+    /// Syncs what was written and publishes it.
+    func finish(_ chunk: Chunk) {
+        do throws(FileError) {
+            try self.sync(chunk)
+        } catch {
+            _ = self.failed(error)
+        }
+    }
+
+    private func write(_ chunk: Chunk) throws(FileError) {
+        if chunk.startsSegment, self.state.withLock({ $0.segments[$0.segments.count - 1].file.base }) != chunk.offset {
+            let file = try SegmentFile.create(
+                base: chunk.offset, salt: self.salt, in: self.directory, fileSystem: self.fileSystem)
+            self.state.withLock {
+                $0.segments.append(Segment(file: file, durableEnd: chunk.offset, index: SegmentIndex()))
+            }
+        }
+        let segment = self.state.withLock { $0.segments[$0.segments.count - 1].file }
+        try chunk.bytes.writingAll(to: segment.file, at: segment.position(of: chunk.offset))
+    }
+
+    /// Makes a written chunk durable, then visible.
+    private func sync(_ chunk: Chunk) throws(FileError) {
+        let segment = self.state.withLock { $0.segments[$0.segments.count - 1].file }
+        let clock = ContinuousClock()
+        let start = clock.now
+        try segment.file.sync()
+        let duration = start.duration(to: clock.now)
+        self.publish(chunk, syncDuration: duration)
+    }
+
+    private func publish(_ chunk: Chunk, syncDuration: Duration) {
+        let end = chunk.end
+        let (served, durableObservers, conditionObservers) = self.state.withLock { state in
+            let last = state.segments.count - 1
+            for record in chunk.records {
+                state.segments[last].index.add(
+                    offset: record.offset, key: record.key, spacing: self.configuration.indexSpacing)
+            }
+            state.segments[last].durableEnd = end
+            state.metrics.syncs.add(syncDuration)
+            state.inFlight.removeFirst()
+            // Why a limit: one huge record must not keep its memory for the life of the log.
+            if state.spare.count < 2, UInt64(chunk.bytes.capacity) <= 2 * self.configuration.pendingByteLimit {
+                state.spare.append(chunk)
+            }
+            let wasFull = state.condition == .diskFull
+            if wasFull { state.condition = .healthy }
+            self.durable.store(end, ordering: .releasing)
+            let hasRoom = self.hasRoom(state)
+            let served = state.takeWaiters { waiter in waiter.end.map { $0 <= end } ?? hasRoom }
+            return (served, state.durableObservers, wasFull ? state.conditionObservers : [])
+        }
+        for waiter in served { waiter.body(.success(())) }
+        for observer in durableObservers { observer(end) }
+        for observer in conditionObservers { observer(.healthy) }
+    }
+
+    private func failed(_ fileError: FileError) -> WriteOutcome {
+        let error = StoreError(fileError)
+        guard error.code == .diskFull else {
+            self.fail(with: error)
+            return .nothing
+        }
+        let observers = self.state.withLock { state in
+            state.metrics.diskFullCount += 1
+            guard state.condition == .healthy else { return [@Sendable (LogCondition) -> Void]() }
+            state.condition = .diskFull
+            return state.conditionObservers
+        }
+        for observer in observers { observer(.diskFull) }
+        return .diskFull
+    }
+
+    /// Fails the log for good.
+    func fail(with error: StoreError) {
+        let (waiters, observers) = self.state.withLock { state in
+            state.condition = .failed(error)
+            state.pending = []
+            state.inFlight = []
+            state.spare = []
+            defer { state.waiters = [] }
+            return (state.waiters, state.conditionObservers)
+        }
+        for waiter in waiters { waiter.body(.failure(error)) }
+        for observer in observers { observer(.failed(error)) }
+    }
+}

@@ -1,0 +1,195 @@
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// The one thread that writes and syncs for all logs of a store.
+///
+/// Whatever was appended while the previous write and sync were under way goes out together in the next one (group commit);
+/// there is no delay of its own. Must be stopped after the logs are closed, or the thread lives on.
+package final class StoreFlusher: Sendable {
+    private struct State {
+        /// Logs with something to write.
+        var dirty: [SegmentedLog] = []
+        /// Logs whose last write found the disk full.
+        var stalled: [SegmentedLog] = []
+        var isStopping = false
+    }
+
+    private let state = Mutex(State())
+    /// Held during a pass: one at a time, from whatever thread.
+    private let pass = Mutex<Void>(())
+    private let signal = ThreadSignal()
+    private let thread = Mutex<pthread_t?>(nil)
+    private let retryMilliseconds: Int
+
+    /// - Parameters:
+    ///   - startsThread: False for tests that call `flushPending()` themselves.
+    ///   - retryMilliseconds: How long after a write that found the disk full it is tried again.
+    package init(startsThread: Bool = true, retryMilliseconds: Int = 250) {
+        self.retryMilliseconds = retryMilliseconds
+        if startsThread { self.thread.withLock { $0 = startThread { self.run() } } }
+    }
+
+    /// Writes and syncs what all logs have pending, on the calling thread. Returns whether there was anything.
+    ///
+    /// The flusher's thread calls this. Others may, where they are allowed to block; never from a log's callbacks.
+    @discardableResult
+    package func flushPending() -> Bool {
+        self.pass.withLock { _ in
+            let logs = self.state.withLock { state in
+                var logs = state.dirty
+                // Why: a stalled log that took appends before it knew is among the dirty ones too.
+                for log in state.stalled where !logs.contains(where: { $0 === log }) { logs.append(log) }
+                state.dirty.removeAll(keepingCapacity: true)
+                state.stalled.removeAll(keepingCapacity: true)
+                return logs
+            }
+            let outcomes = logs.map { $0.writePending() }
+            for (log, outcome) in zip(logs, outcomes) {
+                switch outcome {
+                case .nothing: break
+                case .written(let chunk): log.finish(chunk)
+                case .diskFull: self.state.withLock { $0.stalled.append(log) }
+                }
+            }
+            return !logs.isEmpty
+        }
+    }
+
+    /// Runs file work of a log apart from any pass.
+    func exclusively<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        try self.pass.withLock { _ throws(Failure) in try body() }
+    }
+
+    /// Writes what is pending and ends the thread. Returns when it has ended.
+    package func stop() {
+        self.state.withLock { $0.isStopping = true }
+        self.signal.raise()
+        let thread = self.thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
+        if let thread { pthread_join(thread, nil) }
+        self.flushPending()
+    }
+
+    func enqueue(_ log: SegmentedLog) {
+        self.state.withLock { $0.dirty.append(log) }
+        self.signal.raise()
+    }
+
+    /// Tries again at once what the disk had no room for.
+    func retryNow() {
+        let isStalled = self.state.withLock { state in
+            defer { state.stalled.removeAll() }
+            for log in state.stalled where !state.dirty.contains(where: { $0 === log }) { state.dirty.append(log) }
+            return !state.stalled.isEmpty
+        }
+        if isStalled { self.signal.raise() }
+    }
+
+    private func run() {
+        while true {
+            let (hasWork, isStalled, isStopping) = self.state.withLock {
+                (!$0.dirty.isEmpty, !$0.stalled.isEmpty, $0.isStopping)
+            }
+            if hasWork {
+                self.flushPending()
+            } else if isStopping {
+                return
+            } else if isStalled {
+                if !self.signal.wait(milliseconds: self.retryMilliseconds) { self.flushPending() }
+            } else {
+                self.signal.wait()
+            }
+        }
+    }
+}
+
+/// Wakes one thread. A signal raised while nobody waits is kept.
+private final class ThreadSignal: @unchecked Sendable {
+    // Why unchecked: the pointers never change, and what they point to is made for use by several threads.
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    /// Guarded by `mutex`.
+    private var isRaised = false
+
+    init() {
+        self.mutex.initialize(to: pthread_mutex_t())
+        self.condition.initialize(to: pthread_cond_t())
+        pthread_mutex_init(self.mutex, nil)
+        pthread_cond_init(self.condition, nil)
+    }
+
+    deinit {
+        pthread_cond_destroy(self.condition)
+        pthread_mutex_destroy(self.mutex)
+        self.condition.deallocate()
+        self.mutex.deallocate()
+    }
+
+    func raise() {
+        pthread_mutex_lock(self.mutex)
+        self.isRaised = true
+        pthread_cond_signal(self.condition)
+        pthread_mutex_unlock(self.mutex)
+    }
+
+    func wait() {
+        pthread_mutex_lock(self.mutex)
+        while !self.isRaised { pthread_cond_wait(self.condition, self.mutex) }
+        self.isRaised = false
+        pthread_mutex_unlock(self.mutex)
+    }
+
+    /// Returns false when the time was over first.
+    func wait(milliseconds: Int) -> Bool {
+        var deadline = timespec()
+        clock_gettime(CLOCK_REALTIME, &deadline)
+        let nanoseconds = Int(deadline.tv_nsec) + (milliseconds % 1000) * 1_000_000
+        deadline.tv_sec += milliseconds / 1000 + nanoseconds / 1_000_000_000
+        deadline.tv_nsec = nanoseconds % 1_000_000_000
+        pthread_mutex_lock(self.mutex)
+        defer { pthread_mutex_unlock(self.mutex) }
+        while !self.isRaised {
+            if pthread_cond_timedwait(self.condition, self.mutex, &deadline) == ETIMEDOUT { break }
+        }
+        defer { self.isRaised = false }
+        return self.isRaised
+    }
+}
+
+/// What a new thread is to run.
+private final class ThreadBody {
+    let run: @Sendable () -> Void
+
+    init(_ run: @escaping @Sendable () -> Void) {
+        self.run = run
+    }
+}
+
+private func startThread(_ run: @escaping @Sendable () -> Void) -> pthread_t? {
+    let body = Unmanaged.passRetained(ThreadBody(run))
+    #if os(Linux)
+    var thread = pthread_t()
+    #else
+    var thread: pthread_t?
+    #endif
+    let result = pthread_create(
+        &thread, nil,
+        { argument in
+            #if os(Linux)
+            guard let argument else { return nil }
+            #endif
+            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
+            return nil
+        }, body.toOpaque())
+    precondition(result == 0, "no thread for the store")
+    return thread
+}
