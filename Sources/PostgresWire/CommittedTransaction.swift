@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 
 /// What identifies a committed transaction.
 package struct TransactionHeader: Hashable, Sendable {

@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 
 /// The messages of the `pgoutput` plugin (PostgreSQL documentation, "Logical Replication Message Formats").
 ///

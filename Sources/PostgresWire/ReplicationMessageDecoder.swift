@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 
 extension ReplicationMessage {
     /// Microseconds from the Unix epoch to 2000-01-01, where Postgres begins to count.

@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 
 /// One column of a tuple in the replication stream.
 package enum ColumnValue: Hashable, Sendable {
