@@ -94,6 +94,9 @@ BEGIN
                 NULL;
             END;
         END LOOP;
+        PERFORM set_config('electric.leftover_routines', coalesce(
+            (SELECT string_agg(p.oid || ':' || p.xmin, ' ') FROM pg_proc p
+             WHERE p.pronamespace = 'electric'::regnamespace), ''), true);
     END IF;
 END
 $electric$;

@@ -5,16 +5,15 @@
 
 -- Postgres' next tag for a row whose greatest tag is `previous`: Postgres wins over every client, and of two Postgres
 -- transactions the one that commits later has the greater tag. A transaction stamps a row once.
+-- (Without a SET clause, so that it is expanded in place; its body is bound when it is made.)
 CREATE OR REPLACE FUNCTION electric.__next_tag(previous electric.tag, last_modified bigint) RETURNS electric.tag
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $electric$
-    SELECT ROW(CASE
-        WHEN previous IS NULL OR (previous)."timestamp" < CURRENT_TIMESTAMP(3) THEN CURRENT_TIMESTAMP(3)
-        WHEN last_modified = pg_current_xact_id()::text::bigint OR (previous).source_id IS NOT NULL
-            THEN (previous)."timestamp"
-        ELSE (previous)."timestamp" + interval '1 millisecond'
-    END, NULL)::electric.unbounded_tag::electric.tag
-$electric$;
+LANGUAGE sql VOLATILE
+RETURN ROW(CASE
+    WHEN previous IS NULL OR (previous)."timestamp" < CURRENT_TIMESTAMP(3) THEN CURRENT_TIMESTAMP(3)
+    WHEN last_modified = pg_current_xact_id()::text::bigint OR (previous).source_id IS NOT NULL
+        THEN (previous)."timestamp"
+    ELSE (previous)."timestamp" + interval '1 millisecond'
+END, NULL)::electric.unbounded_tag::electric.tag;
 
 -- A row's tags after an operation of a client: those it had not observed, and its own unless it is a delete.
 CREATE OR REPLACE FUNCTION electric.__resolved_tags(present electric.tag[], observed electric.tag[], tag electric.tag,
@@ -111,7 +110,8 @@ BEGIN
     mark_deleted := format($body$
     SELECT shadow.* INTO __el_present FROM %1$s AS shadow WHERE %2$s;
     IF FOUND THEN
-        __el_tag := electric.__next_tag(GREATEST(__el_present._tag%3$s), __el_present._last_modified);
+        __el_tag := GREATEST(__el_present._tag%3$s);
+        __el_tag := electric.__next_tag(__el_tag, __el_present._last_modified);
         UPDATE %1$s AS shadow
         SET _tag = __el_tag, _tags = '{}', _is_a_delete_operation = true, _resolved = true, _last_modified = __el_xid,
             _observed_tags = NULL, _modified_columns_bit_mask = NULL, _currently_reordering = NULL%4$s
@@ -189,7 +189,8 @@ BEGIN
         END LOOP;
     END IF;
 
-    __el_tag := electric.__next_tag(GREATEST(__el_present._tag%12$s), __el_present._last_modified);
+    __el_tag := GREATEST(__el_present._tag%12$s);
+    __el_tag := electric.__next_tag(__el_tag, __el_present._last_modified);
     UPDATE %1$s AS shadow
     SET _tag = __el_tag, _tags = ARRAY[__el_tag], _is_a_delete_operation = false, _resolved = true,
         _last_modified = __el_xid, _observed_tags = NULL, _modified_columns_bit_mask = NULL,

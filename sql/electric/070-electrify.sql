@@ -547,6 +547,25 @@ BEGIN
 END
 $electric$;
 
+-- Drops the generated functions of a table that has lost its name. The triggers of `relation`, if it is given, go with
+-- them, to be made anew.
+CREATE OR REPLACE FUNCTION electric.__drop_row_functions(schema_name text, table_name text, relation regclass)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $electric$
+DECLARE
+    kind text;
+BEGIN
+    FOREACH kind IN ARRAY ARRAY['save_deleted_row', 'postgres_write', 'postgres_delete', 'postgres_truncate', 'client_park',
+                                'client_resolve', 'client_apply', 'send_self_and_references']
+    LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS electric.%I() %s',
+                       electric.__row_function_name(kind, schema_name, table_name),
+                       CASE WHEN relation IS NULL THEN '' ELSE 'CASCADE' END);
+    END LOOP;
+END
+$electric$;
+
 -- Takes away all that belongs to an electrified table, except the table.
 CREATE OR REPLACE FUNCTION electric.__forget_table(relation oid, table_exists boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -580,14 +599,7 @@ BEGIN
     END IF;
     EXECUTE format('DROP TABLE IF EXISTS electric.%I', electric.shadow_name(entry.schema_name, entry.table_name));
     EXECUTE format('DROP TABLE IF EXISTS electric.%I', electric.tombstone_name(entry.schema_name, entry.table_name));
-    FOR part IN
-        SELECT f.kind FROM unnest(ARRAY['save_deleted_row', 'postgres_write', 'postgres_delete', 'postgres_truncate',
-                                        'client_park', 'client_resolve', 'client_apply',
-                                        'send_self_and_references']) AS f(kind)
-    LOOP
-        EXECUTE format('DROP FUNCTION IF EXISTS electric.%I()',
-                       electric.__row_function_name(part.kind, entry.schema_name, entry.table_name));
-    END LOOP;
+    PERFORM electric.__drop_row_functions(entry.schema_name, entry.table_name, NULL);
     DELETE FROM electric.table_states s WHERE s.electrified_id = entry.id;
     DELETE FROM electric.electrified e WHERE e.id = entry.id;
     PERFORM set_config('electric.internal_ddl', coalesce(internal, ''), true);
