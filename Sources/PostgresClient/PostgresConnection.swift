@@ -130,6 +130,20 @@ package actor PostgresConnection {
 
     package var isUsable: Bool { self.handle.isUsable }
 
+    /// Ends what the last user left open; false when the connection is of no more use.
+    func cleanUp() -> Bool {
+        guard self.handle.isUsable else { return false }
+        _ = self.interrupt.begin(self.interrupt.newNumber())
+        defer { self.interrupt.end() }
+        do {
+            try self.endAbandonedCopy()
+            if self.isInTransaction { _ = try self.handle.runSimple("ROLLBACK") }
+        } catch {
+            return false
+        }
+        return self.handle.isUsable && !self.isInTransaction
+    }
+
     /// Whether the connection is encrypted.
     package var isEncrypted: Bool { self.handle.pointer.map { PQsslInUse($0) != 0 } ?? false }
 

@@ -87,7 +87,7 @@ final class ThreadExecutor: SerialExecutor {
 }
 
 /// Threads for work that blocks and has no event loop to live on.
-enum BackgroundThread {
+package enum BackgroundThread {
     private final class Body {
         let name: String
         let run: @Sendable () -> Void
@@ -99,7 +99,7 @@ enum BackgroundThread {
 
     /// Starts a detached thread; false when the system has none to give.
     @discardableResult
-    static func start(name: String, _ run: @escaping @Sendable () -> Void) -> Bool {
+    package static func start(name: String, _ run: @escaping @Sendable () -> Void) -> Bool {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))

@@ -114,7 +114,8 @@ package final class TestCluster: Sendable {
             for attempt in 1 2 3; do
                 pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null)
                 if [ -n "$pid" ]; then kill -QUIT "$pid" 2>/dev/null; fi
-                while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+                tries=0
+                while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && [ $tries -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
                 rm -rf "$0"
                 if [ ! -e "$0" ]; then break; fi
                 sleep 1
@@ -223,7 +224,10 @@ package final class TestCluster: Sendable {
         for process in [postmaster] + children {
             while Self.isRunning(process), ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(5)) }
         }
+        // Why: where nobody reaps orphans, a killed postmaster remains as a zombie, and Postgres takes that for a running one.
         unlink("\(self.dataDirectory)/postmaster.pid")
+        unlink("\(self.socketDirectory)/.s.PGSQL.\(self.port)")
+        unlink("\(self.socketDirectory)/.s.PGSQL.\(self.port).lock")
     }
 
     /// Process id of the postmaster; nil when the server is down.
