@@ -41,8 +41,7 @@ static struct
 {
 	PenstockWorker *worker;
 	LogicalDecodingContext *ctx;
-	MemoryContext session_context;	/* all of one session */
-	MemoryContext record_context;	/* reset after each record */
+	MemoryContext context;		/* all of one session */
 	ResourceOwner owner;
 	bool		in_message;
 	int			message_begin;	/* in the output buffer */
@@ -66,6 +65,7 @@ read_page(XLogReaderState *state, XLogRecPtr page, int wanted,
 {
 	WALReadError error;
 	XLogSegNo	segment;
+	XLogRecPtr	limit;
 	int			count;
 
 	PenstockReadDetermineTimeline(state, page, wanted);
@@ -78,9 +78,13 @@ read_page(XLogReaderState *state, XLogRecPtr page, int wanted,
 		if (decoder.position.flush < page + wanted)
 			return -1;
 	}
-	count = (int) Min((XLogRecPtr) XLOG_BLCKSZ,
-					  decoder.position.flush - page);
-	if (!WALRead(state, buffer, page, count, state->seg.ws_tli, &error))
+	limit = decoder.position.flush;
+	if (state->currTLI != PenstockTimeLine())
+		limit = Min(limit, state->currTLIValidUntil);
+	if (limit < page + wanted)
+		return -1;
+	count = (int) Min((XLogRecPtr) XLOG_BLCKSZ, limit - page);
+	if (!WALRead(state, buffer, page, count, state->currTLI, &error))
 		WALReadRaiseError(&error);
 
 	/* the segment may have been recycled while we read it */
@@ -232,13 +236,10 @@ penstock_decode_begin(PenstockWorker *worker, const PenstockIncoming *start,
 		return false;
 	decoder.worker = worker;
 	decoder.owner = CurrentResourceOwner;
-	decoder.session_context = AllocSetContextCreate(TopMemoryContext,
-													"penstock session",
-													ALLOCSET_DEFAULT_SIZES);
-	decoder.record_context = AllocSetContextCreate(decoder.session_context,
-												   "penstock record",
-												   ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(decoder.session_context);
+	decoder.context = AllocSetContextCreate(TopMemoryContext,
+											"penstock session",
+											ALLOCSET_DEFAULT_SIZES);
+	previous = MemoryContextSwitchTo(decoder.context);
 	PenstockSlotAcquire(worker->slot_name);
 	CheckLogicalDecodingRequirements();
 	InvalidateSystemCaches();
@@ -266,12 +267,16 @@ penstock_decode_begin(PenstockWorker *worker, const PenstockIncoming *start,
 
 /*
  * Decodes what is there, up to a budget.  True if there is nothing more.
+ *
+ * The WAL reader keeps what it allocates from one record to the next, so there
+ * is no shorter context for a record; the reorder buffer and the plugin have
+ * short-lived contexts of their own for transactions and changes.
  */
 bool
 penstock_decode_some(void)
 {
 	LogicalDecodingContext *ctx = decoder.ctx;
-	MemoryContext previous = MemoryContextSwitchTo(decoder.record_context);
+	MemoryContext previous = MemoryContextSwitchTo(decoder.context);
 	bool		caught_up = false;
 	int			i;
 
@@ -295,8 +300,7 @@ penstock_decode_some(void)
 
 		/* the end of a replayed transaction takes both away */
 		CurrentResourceOwner = decoder.owner;
-		MemoryContextSwitchTo(decoder.record_context);
-		MemoryContextReset(decoder.record_context);
+		MemoryContextSwitchTo(decoder.context);
 		end = Min(ctx->reader->EndRecPtr, decoder.position.flush);
 		if (decoder.position.decoded < end)
 			decoder.position.decoded = end;
@@ -340,6 +344,6 @@ penstock_decode_end(void)
 	ReplicationSlotRelease();
 	InvalidateSystemCaches();
 	CurrentResourceOwner = decoder.owner;
-	MemoryContextDelete(decoder.session_context);
-	decoder.session_context = decoder.record_context = NULL;
+	MemoryContextDelete(decoder.context);
+	decoder.context = NULL;
 }

@@ -126,7 +126,7 @@ extern int	penstock_max_slot_lag_action;
 extern int	penstock_async_flush_interval;	/* ms, -1 is off */
 extern int	penstock_reconnect_interval;	/* ms */
 extern List *penstock_database_list(const char *value);
-extern void _PG_init(void);
+extern PGDLLEXPORT void _PG_init(void);
 
 /* state.c: shared memory */
 extern PenstockShared *penstock_shared; /* NULL unless preloaded */
