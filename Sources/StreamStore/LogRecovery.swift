@@ -175,7 +175,8 @@ struct LogRecovery {
                 try storing { () throws(FileError) in try file.file.truncate(to: file.position(of: end)) }
             }
             if damage != nil || floor < end {
-                try self.secure(from: max(file.base, lastOffset - UInt64(lastDistance)), to: end, of: file)
+                let back = min(UInt64(lastDistance), lastOffset - file.base)
+                try self.secure(from: lastOffset - back, to: end, of: file)
             }
         }
         return segment
@@ -196,7 +197,7 @@ struct LogRecovery {
                     let candidate = offset + UInt64(start)
                     let rest = UnsafeRawBufferPointer(rebasing: bytes[start..<start + RecordHeader.byteCount])
                     if let header = RecordHeader.decode(rest, salt: file.salt, offset: candidate),
-                        candidate - UInt64(header.distance) > end
+                        candidate > end + UInt64(header.distance)
                     {
                         return true
                     }

@@ -35,7 +35,8 @@ final class SegmentFile: Sendable {
         guard name.utf8.count == 20 + Self.suffix.utf8.count, name.hasSuffix(Self.suffix) else { return nil }
         let digits = name.utf8.prefix(20)
         guard digits.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }) else { return nil }
-        return UInt64(name.prefix(20))
+        // Why a bound: room for sums with file sizes, and file positions are signed.
+        return UInt64(name.prefix(20)).flatMap { $0 <= UInt64(Int64.max) / 2 ? $0 : nil }
     }
 
     /// Makes a segment: complete and durable under its unfinished name first, then under its own.

@@ -1,0 +1,239 @@
+import StreamStore
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// The state behind a `FaultyFileSystem`.
+struct SimulatedDisk: Sendable {
+    static let sectorCount = 512
+
+    struct Inode: Sendable {
+        /// What reads see.
+        var contents: [UInt8] = []
+        /// What is on the disk for certain.
+        var durable: [UInt8] = []
+        /// Contents each sector had since it was last synced.
+        var dirty: [Int: [[UInt8]]] = [:]
+        /// Sizes the file had since it was last synced.
+        var sizes: [Int] = []
+
+        init(contents: [UInt8] = [], durable: [UInt8] = []) {
+            self.contents = contents
+            self.durable = durable
+        }
+
+        mutating func resize(to size: Int) {
+            if size < self.contents.count {
+                self.contents.removeLast(self.contents.count - size)
+            } else {
+                self.contents += [UInt8](repeating: 0, count: size - self.contents.count)
+            }
+            self.sizes.append(size)
+        }
+
+        mutating func write(_ bytes: ArraySlice<UInt8>, at position: Int) {
+            guard !bytes.isEmpty else { return }
+            let end = position + bytes.count
+            if end > self.contents.count { self.resize(to: end) }
+            self.contents.replaceSubrange(position..<end, with: bytes)
+            for sector in (position / SimulatedDisk.sectorCount)...((end - 1) / SimulatedDisk.sectorCount) {
+                self.dirty[sector, default: []].append(self.sector(sector))
+            }
+        }
+
+        private func sector(_ number: Int) -> [UInt8] {
+            let start = number * SimulatedDisk.sectorCount
+            return Array(self.contents[start..<min(self.contents.count, start + SimulatedDisk.sectorCount)])
+        }
+
+        /// Brings sectors to the disk.
+        mutating func persist(_ sectors: [Int: [UInt8]], size: Int) {
+            if size < self.durable.count {
+                self.durable.removeLast(self.durable.count - size)
+            } else {
+                self.durable += [UInt8](repeating: 0, count: size - self.durable.count)
+            }
+            for (sector, bytes) in sectors {
+                let start = sector * SimulatedDisk.sectorCount
+                guard start < size else { continue }
+                let count = min(bytes.count, size - start)
+                self.durable.replaceSubrange(start..<start + count, with: bytes[..<count])
+            }
+        }
+
+        mutating func sync() {
+            self.persist(self.dirty.compactMapValues(\.last), size: self.contents.count)
+            self.dirty = [:]
+            self.sizes = []
+        }
+
+        /// What survives: each dirty sector old or as it was at some time since.
+        mutating func persistSome(_ fate: Fate, using random: inout SplitMix) {
+            var survivors: [Int: [UInt8]] = [:]
+            var size = self.durable.count
+            switch fate {
+            case .nothing: break
+            case .everything:
+                survivors = self.dirty.compactMapValues(\.last)
+                size = self.sizes.last ?? size
+            case .some(let chance):
+                for sector in self.dirty.keys.sorted() where Double.random(in: 0..<1, using: &random) < chance {
+                    survivors[sector] = self.dirty[sector]?.randomElement(using: &random)
+                }
+                if !self.sizes.isEmpty, Double.random(in: 0..<1, using: &random) < max(chance, 0.5) {
+                    size = self.sizes.randomElement(using: &random) ?? size
+                }
+            }
+            self.persist(survivors, size: size)
+            self.dirty = [:]
+            self.sizes = []
+        }
+    }
+
+    /// How kind a crash is.
+    enum Fate {
+        case nothing, everything
+        case some(chance: Double)
+
+        static func random(using random: inout SplitMix) -> Fate {
+            switch Int.random(in: 0..<6, using: &random) {
+            case 0: .nothing
+            case 1: .everything
+            default: .some(chance: Double.random(in: 0...1, using: &random))
+            }
+        }
+    }
+
+    enum DirectoryChange: Sendable {
+        case create(String, Int)
+        case unlink(String)
+        case rename(String, String, Int)
+
+        func apply(to entries: inout [String: Int]) {
+            switch self {
+            case .create(let path, let inode): entries[path] = inode
+            case .unlink(let path): entries[path] = nil
+            case .rename(let path, let target, let inode):
+                if entries[path] == inode { entries[path] = nil }
+                entries[target] = inode
+            }
+        }
+    }
+
+    var random: SplitMix
+    var faults: FaultyFileSystem.Faults
+    var inodes: [Inode] = []
+    var entries: [String: Int] = [:]
+    var durableEntries: [String: Int] = [:]
+    var unsyncedChanges: [DirectoryChange] = []
+    var locks: Set<String> = []
+    var operationCount = 0
+    var isOff = false
+
+    init(random: SplitMix, faults: FaultyFileSystem.Faults) {
+        self.random = random
+        self.faults = faults
+    }
+
+    /// Counts an operation and lets it fail if it is its turn.
+    mutating func step(_ operation: FileError.Operation, _ path: String) throws(FileError) {
+        if let number = self.nextFailure() { throw FileError(operation, path, number: number) }
+    }
+
+    private mutating func nextFailure() -> Int32? {
+        guard !self.isOff else { return EIO }
+        self.operationCount += 1
+        if self.operationCount == self.faults.powerLoss {
+            self.isOff = true
+            return EIO
+        }
+        return self.faults.failures[self.operationCount]
+    }
+
+    mutating func apply(_ change: DirectoryChange) {
+        change.apply(to: &self.entries)
+        self.unsyncedChanges.append(change)
+    }
+
+    mutating func create(_ path: String) throws(FileError) -> Int {
+        guard self.entries[path] == nil else { throw FileError(.open, path, number: EEXIST) }
+        self.inodes.append(Inode())
+        self.apply(.create(path, self.inodes.count - 1))
+        return self.inodes.count - 1
+    }
+
+    mutating func write(_ bytes: [UInt8], at position: Int, to inode: Int, path: String) throws(FileError) -> Int {
+        if let number = self.nextFailure() {
+            let done = Int.random(in: 0...bytes.count, using: &self.random)
+            self.inodes[inode].write(bytes[..<done], at: position)
+            throw FileError(.write, path, number: number)
+        }
+        var count = bytes.count
+        if count > 1, Double.random(in: 0..<1, using: &self.random) < self.faults.shortWriteChance {
+            count = Int.random(in: 1..<count, using: &self.random)
+        }
+        if let quota = self.faults.quota {
+            let used = Set(self.entries.values).reduce(0) { $0 + self.inodes[$1].contents.count }
+            let growth = position + count - self.inodes[inode].contents.count
+            count = min(count, count - max(0, used + growth - quota))
+            guard count > 0 else { throw FileError(.write, path, number: ENOSPC) }
+        }
+        self.inodes[inode].write(bytes[..<count], at: position)
+        return count
+    }
+
+    mutating func sync(_ inode: Int, path: String) throws(FileError) {
+        var number = self.nextFailure()
+        if number == nil, Double.random(in: 0..<1, using: &self.random) < self.faults.syncFailureChance { number = EIO }
+        guard let number else {
+            self.inodes[inode].sync()
+            return
+        }
+        // The power going in a sync loses nothing by itself; a failed sync does.
+        if !self.isOff {
+            let chance = Double.random(in: 0...1, using: &self.random)
+            self.inodes[inode].persistSome(.some(chance: chance), using: &self.random)
+        }
+        throw FileError(.sync, path, number: number)
+    }
+
+    /// What the next start after a power loss finds.
+    mutating func afterPowerLoss() -> SimulatedDisk {
+        self.isOff = true
+        var next = SimulatedDisk(random: SplitMix(seed: self.random.next()), faults: FaultyFileSystem.Faults())
+        let fate = Fate.random(using: &self.random)
+        var entries = self.durableEntries
+        for change in self.unsyncedChanges {
+            let isKept =
+                switch fate {
+                case .nothing: false
+                case .everything: true
+                case .some(let chance): Double.random(in: 0..<1, using: &self.random) < chance
+                }
+            if isKept { change.apply(to: &entries) }
+        }
+        next.inodes = self.inodes
+        for index in next.inodes.indices {
+            next.inodes[index].persistSome(fate, using: &self.random)
+            next.inodes[index].contents = next.inodes[index].durable
+        }
+        next.entries = entries
+        next.durableEntries = entries
+        return next
+    }
+
+    /// What the next process finds after the end of this one.
+    mutating func afterProcessEnd() -> SimulatedDisk {
+        self.isOff = true
+        var next = self
+        next.random = SplitMix(seed: self.random.next())
+        next.faults = FaultyFileSystem.Faults()
+        next.isOff = false
+        next.operationCount = 0
+        next.locks = []
+        return next
+    }
+}
