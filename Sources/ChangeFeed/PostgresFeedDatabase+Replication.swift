@@ -1,0 +1,142 @@
+import Logging
+import NIOCore
+import PostgresClient
+import PostgresWire
+import Synchronization
+
+extension PostgresFeedDatabase {
+    package func replicate(
+        slot: String, publication: String, from position: LSN, sink: any FeedSink,
+        started: @escaping @Sendable (any ReplicationStream) -> Void
+    ) async throws {
+        let run = ReplicationRun(
+            parameters: self.parameters, logger: self.logger, slot: slot, publication: publication, position: position,
+            sink: sink, started: started)
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                let hasStarted = BackgroundThread.start(name: "replication") {
+                    continuation.resume(with: Result { try run.run() })
+                }
+                if !hasStarted {
+                    continuation.resume(throwing: PostgresError.client("no thread is left", connectionLost: true))
+                }
+            }
+        } onCancel: {
+            run.stop()
+        }
+    }
+}
+
+/// One replication connection from its start to its end, on a thread of its own.
+private final class ReplicationRun: ReplicationStream {
+    private struct State {
+        var connection: ReplicationConnection?
+        var acknowledged: LSN
+        var mustStop = false
+        var isPaused = false
+    }
+
+    private let parameters: ConnectionParameters
+    private let logger: Logger
+    private let slot: String
+    private let publication: String
+    private let position: LSN
+    private let sink: any FeedSink
+    private let started: @Sendable (any ReplicationStream) -> Void
+    private let state: Mutex<State>
+
+    init(
+        parameters: ConnectionParameters, logger: Logger, slot: String, publication: String, position: LSN,
+        sink: any FeedSink, started: @escaping @Sendable (any ReplicationStream) -> Void
+    ) {
+        self.parameters = parameters
+        self.logger = logger
+        self.slot = slot
+        self.publication = publication
+        self.position = position
+        self.sink = sink
+        self.started = started
+        self.state = Mutex(State(acknowledged: position))
+    }
+
+    func acknowledge(_ position: LSN) {
+        let connection = self.state.withLock { state in
+            state.acknowledged = max(state.acknowledged, position)
+            return state.connection
+        }
+        connection?.wake()
+    }
+
+    func resume() {
+        let connection = self.state.withLock { state in
+            state.isPaused = false
+            return state.connection
+        }
+        connection?.wake()
+    }
+
+    func stop() {
+        let connection = self.state.withLock { state in
+            state.mustStop = true
+            return state.connection
+        }
+        connection?.wake()
+    }
+
+    /// Milliseconds after which the server hears from us even if nothing has changed; its own patience is a minute.
+    private static let statusInterval: Int32 = 10_000
+
+    func run() throws {
+        let connection = try ReplicationConnection(self.parameters, logger: self.logger)
+        defer {
+            self.state.withLock { $0.connection = nil }
+            connection.close()
+        }
+        guard !self.state.withLock({ state in
+            state.connection = connection
+            return state.mustStop
+        }) else { return }
+        try connection.startReplication(
+            slot: self.slot, from: self.position,
+            options: [
+                ("proto_version", "1"), ("publication_names", SQLText.identifier(self.publication)), ("messages", "true"),
+            ])
+        self.started(self)
+        var batch = ReplicationBatch()
+        var told = LSN.zero
+        while true {
+            let (mustStop, isPaused, acknowledged) = self.state.withLock {
+                ($0.mustStop, $0.isPaused, $0.acknowledged)
+            }
+            if mustStop {
+                try connection.sendStandbyStatus(written: acknowledged, flushed: acknowledged, applied: acknowledged)
+                try connection.stop()
+                return
+            }
+            if acknowledged > told || batch.replyRequested {
+                try connection.sendStandbyStatus(written: acknowledged, flushed: acknowledged, applied: acknowledged)
+                told = acknowledged
+            }
+            if isPaused {
+                // Nothing is read while the log is full; the server is told that we live.
+                connection.waitForWake(timeoutMilliseconds: Self.statusInterval)
+                batch.removeAll()
+                batch.replyRequested = true
+                continue
+            }
+            try connection.receive(into: &batch, timeoutMilliseconds: Self.statusInterval)
+            if batch.isEmpty { batch.replyRequested = !self.hasNews(since: told) }
+            if !batch.messages.isEmpty {
+                self.state.withLock { $0.isPaused = true }
+                let goOn = try self.sink.received(batch.messages.map { batch[$0] })
+                if goOn { self.state.withLock { $0.isPaused = false } }
+            }
+            if let end = batch.keepaliveEnd { self.sink.reached(decoded: end, flush: end) }
+            if batch.hasEnded { return }
+        }
+    }
+
+    private func hasNews(since told: LSN) -> Bool {
+        self.state.withLock { $0.acknowledged > told || $0.mustStop }
+    }
+}
