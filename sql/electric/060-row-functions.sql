@@ -45,13 +45,15 @@ AS $electric$
                 ELSE kind || '___' || left(md5(schema_name || '.' || table_name), 16) END::name
 $electric$;
 
-CREATE OR REPLACE FUNCTION electric.__make_row_function(function_name name, body text, settings text DEFAULT '')
-RETURNS void
+CREATE OR REPLACE FUNCTION electric.__make_row_function(
+    function_name name, body text,
+    settings text DEFAULT 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $electric$
 BEGIN
-    EXECUTE format('CREATE OR REPLACE FUNCTION electric.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-                   'SET search_path = pg_catalog, pg_temp %s AS %L', function_name, settings, body);
+    EXECUTE format('CREATE OR REPLACE FUNCTION electric.%I() RETURNS trigger LANGUAGE plpgsql %s AS %L', function_name,
+                   settings, body);
     EXECUTE format('REVOKE ALL ON FUNCTION electric.%I() FROM PUBLIC', function_name);
 END
 $electric$;
@@ -304,7 +306,8 @@ END$body$, CASE WHEN l.resolve_columns = '' THEN E'\n        NULL;' ELSE l.resol
 
     -- Step 3: the row itself, built from what was parked and what is there. The shadow row is complete by then, for
     -- triggers of the user may write to the same row. A row that ends as it was is written all the same, so that the
-    -- client sees its change come back.
+    -- client sees its change come back. Alone of all this function runs with the rights and the search path of the session,
+    -- which is the service's own: triggers of the user fire inside it and expect them.
     PERFORM electric.__make_row_function(
         electric.__row_function_name('client_apply', schema_name, table_name),
         format($body$
@@ -354,7 +357,7 @@ BEGIN
 END$body$,
             shadow, relation, l.shadow_is_new, l.source_columns, l.row_columns, l.source_is_new, tombstone,
             l.take_all_parked, CASE WHEN l.take_parked = '' THEN E'\n            NULL;' ELSE l.take_parked END,
-            l.main_is_new, l.assignments, l.all_columns, l.row_columns));
+            l.main_is_new, l.assignments, l.all_columns, l.row_columns), 'SECURITY INVOKER');
 END
 $electric$;
 
@@ -474,7 +477,7 @@ BEGIN
     ) AS message;
     RETURN NULL;
 END$body$, walk, messages),
-        'SET "TimeZone" = ''UTC'' SET "DateStyle" = ''ISO, DMY'' SET bytea_output = ''hex'' '
+        'SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET "TimeZone" = ''UTC'' SET "DateStyle" = ''ISO, DMY'' SET bytea_output = ''hex'' '
         'SET extra_float_digits = 1 SET "IntervalStyle" = ''postgres''');
     RETURN true;
 END

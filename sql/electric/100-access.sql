@@ -131,7 +131,7 @@ BEGIN
     check_name := 'schema_ownership'; severity := 'error';
     SELECT pg_get_userbyid(n.nspowner) INTO found FROM pg_namespace n WHERE n.nspname = 'electric';
     ok := pg_has_role(current_user, found::name, 'USAGE');
-    detail := format('Schema electric belongs to role %I.', found);
+    detail := 'Schema electric belongs to role ' || quote_ident(found) || '.';
     remedy := CASE WHEN NOT ok THEN format('GRANT %I TO %I;', found, current_user) END;
     RETURN NEXT;
 
@@ -158,7 +158,7 @@ BEGIN
     SELECT pg_get_userbyid(p.pubowner) INTO found FROM pg_publication p WHERE p.pubname = 'electric_publication';
     check_name := 'publication_ownership';
     ok := found IS NOT NULL AND pg_has_role(current_user, found::name, 'USAGE');
-    detail := coalesce(format('Publication electric_publication belongs to role %I.', found),
+    detail := coalesce('Publication electric_publication belongs to role ' || quote_ident(found) || '.',
                        'Publication electric_publication does not exist.');
     remedy := CASE WHEN found IS NULL THEN 'SELECT * FROM electric.ensure_publication();'
                    WHEN NOT ok THEN format('ALTER PUBLICATION electric_publication OWNER TO %I;', current_user) END;
@@ -202,7 +202,7 @@ BEGIN
     remedy := CASE WHEN NOT ok THEN 'As superuser: SELECT electric.install_event_triggers(); or CREATE EXTENSION penstock;' END;
     RETURN NEXT;
 
-    preload := current_setting('shared_preload_libraries', true);
+    SELECT s.setting INTO preload FROM pg_settings s WHERE s.name = 'shared_preload_libraries';
     check_name := 'extension'; severity := 'info';
     ok := EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'penstock')
           AND coalesce(preload ~ '(^|[ ,"/])penstock', true);
