@@ -16,6 +16,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
+#include "nodes/parsenodes.h"
 #include "replication/message.h"
 #include "utils/guc.h"
 
@@ -65,5 +66,23 @@ typedef bool PenstockUpdateIndexes;
 #define PenstockForeignKeyColumns(tuple, nkeys, child, parent) \
 	DeconstructFkConstraintRow(tuple, nkeys, child, parent, NULL, NULL, NULL)
 #endif
+
+/* MERGE: 15.  The relation a statement merges into, NULL for others. */
+#if PG_VERSION_NUM >= 150000
+#define PenstockDescribeMerge(stmt) \
+	(IsA(stmt, MergeStmt) ? ((MergeStmt *) (stmt))->relation : NULL)
+#else
+#define PenstockDescribeMerge(stmt)		((RangeVar *) NULL)
+#endif
+
+/* Clauses of ALTER TABLE that came later: 15, 17. */
+#if PG_VERSION_NUM >= 170000
+#define PENSTOCK_SUBCOMMANDS(name) name(SetAccessMethod); name(SetExpression);
+#elif PG_VERSION_NUM >= 150000
+#define PENSTOCK_SUBCOMMANDS(name) name(SetAccessMethod);
+#else
+#define PENSTOCK_SUBCOMMANDS(name)
+#endif
+
 
 #endif							/* PENSTOCK_ROW_COMPAT_H */
