@@ -14,6 +14,18 @@ package struct LogRecord: Hashable, Sendable {
     /// What the log is searched by, a position of the replication stream for the change log.
     package var key: UInt64
     package var payload: ByteBuffer
+
+    package init(
+        offset: UInt64, end: UInt64, kind: UInt8, flags: UInt8, stream: UInt32, key: UInt64, payload: ByteBuffer
+    ) {
+        self.offset = offset
+        self.end = end
+        self.kind = kind
+        self.flags = flags
+        self.stream = stream
+        self.key = key
+        self.payload = payload
+    }
 }
 
 /// The 32 bytes before each payload. All integers are little-endian.
