@@ -1,0 +1,42 @@
+import CSQLText
+internal import PostgresClient
+
+/// One of the SQL files that the program carries inside.
+package struct SQLFile: Sendable, Hashable {
+    package var name: String
+    package var text: String
+}
+
+/// The SQL files that the program carries inside.
+package enum SQLFiles {
+    /// The parts of the `electric` schema, in the order in which they run.
+    package static let electric: [SQLFile] = Self.list(penstock_sql_electric())
+
+    /// Scripts that an administrator runs: roles for each write mode, uninstall.
+    package static let scripts: [SQLFile] = Self.list(penstock_sql_scripts())
+
+    /// The text of a script, by its name without `.sql`.
+    package static func script(_ name: String) -> String? {
+        Self.scripts.first { $0.name == "\(name).sql" }?.text
+    }
+
+    /// The script that makes the service's role, with the names in place.
+    ///
+    /// - Parameter script: `roles-direct-writes` or `roles-logical-replication`.
+    package static func roles(_ script: String, role: String, database: String, password: String?) -> String? {
+        self.script(script)?
+            .replacing("{{role}}", with: SQLText.identifier(role))
+            .replacing("{{database}}", with: SQLText.identifier(database))
+            .replacing("{{password}}", with: password.map { SQLText.literal($0) } ?? "NULL")
+    }
+
+    private static func list(_ first: UnsafePointer<penstock_sql_file>?) -> [SQLFile] {
+        guard var entry = first else { return [] }
+        var files: [SQLFile] = []
+        while let name = entry.pointee.name, let text = entry.pointee.text {
+            files.append(SQLFile(name: String(cString: name), text: String(cString: text)))
+            entry += 1
+        }
+        return files
+    }
+}
