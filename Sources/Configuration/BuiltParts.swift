@@ -7,6 +7,17 @@ extension Settings {
     /// The parts that exist in this version. A part that is built is added here, and the service stops apologising.
     package static let builtParts: Set<Part> = []
 
+    /// The fronts that are on and exist. If there are none, the process has nothing to do.
+    package func servedFronts(builtParts: Set<Part> = Settings.builtParts) -> Set<Front> {
+        self.fronts.enabled.filter { front in
+            switch front {
+            case .satellite: true
+            case .shapes: builtParts.contains(.shapes)
+            case .streams: builtParts.contains(.streams)
+            }
+        }
+    }
+
     /// What these settings ask for that is not among the parts, as sentences for the log.
     func missing(from parts: Set<Part>) -> [String] {
         var texts: [String] = []
