@@ -23,7 +23,16 @@ extension ChangeFeed {
     package func run() async throws {
         let workers = WorkerRegistry()
         let listener = try await self.listen(workers)
-        defer { Task { await listener?.close() } }
+        do {
+            try await self.follow(workers)
+        } catch {
+            await listener?.close()
+            throw error
+        }
+        await listener?.close()
+    }
+
+    private func follow(_ workers: WorkerRegistry) async throws {
         if let log = try await NIOThreadPool.singleton.runIfActive({ [options, store] in
             try ChangeLog.open(directory: options.logDirectory, store: store)
         }) {
@@ -104,7 +113,8 @@ extension ChangeFeed {
 
     private func closeLog() async throws {
         guard let log = self.core.withLock({ $0?.log.log }) else { return }
-        try await NIOThreadPool.singleton.runIfActive { try log.close() }
+        // Why a task of its own: what is pending must be written even though this one has been cancelled.
+        try await Task { try await NIOThreadPool.singleton.runIfActive { try log.close() } }.value
     }
 
     /// Makes the slot and the log agree.

@@ -1,0 +1,153 @@
+import ChangeFeed
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import PostgresClient
+import PostgresWire
+import StreamStore
+import Synchronization
+import TestSupport
+
+/// A feed over a database of its own, with its own directory; collects every transaction that consumers see.
+final class FeedHarness: Sendable {
+    let cluster: TestCluster
+    let database: String
+    let directory: String
+    let socketPath: String
+    private let running = Mutex<(feed: ChangeFeed, task: Task<Void, any Error>, flusher: StoreFlusher)?>(nil)
+    let startedOver = Mutex<[String]>([])
+
+    init(cluster: TestCluster, database: String) throws {
+        self.cluster = cluster
+        self.database = database
+        self.directory = "/tmp/pkf-\(UUID().uuidString.prefix(8))"
+        self.socketPath = "\(self.directory)/penstock.sock"
+        try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
+        chmod(self.directory, 0o755)
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(atPath: self.directory)
+    }
+
+    var feed: ChangeFeed {
+        get throws {
+            guard let feed = self.running.withLock({ $0?.feed }) else { throw TestSupportError("the feed is not running") }
+            return feed
+        }
+    }
+
+    func start(
+        transport: FeedTransportChoice, retention: UInt64 = 1 << 30, cache: Int = 64 << 20, pieceBytes: Int = 1 << 20,
+        segmentBytes: UInt64 = 64 << 20
+    ) throws {
+        var logger = Logger(label: "feed")
+        logger.logLevel = ProcessInfo.processInfo.environment["PENSTOCK_TEST_LOG"] == nil ? .critical : .debug
+        let flusher = StoreFlusher()
+        var options = FeedOptions(
+            database: self.database, transport: transport, socketPath: self.socketPath,
+            socketPeers: Set(getpwnam("postgres").map { [$0.pointee.pw_uid] } ?? []), logDirectory: self.directory + "/log",
+            retentionBytes: retention, cacheBytes: cache)
+        options.pieceBytes = pieceBytes
+        let feed = ChangeFeed(
+            options: options,
+            database: PostgresFeedDatabase(parameters: self.cluster.parameters(database: self.database), logger: logger),
+            store: LogStore(
+                fileSystem: PosixFileSystem(), flusher: flusher,
+                configuration: LogConfiguration(segmentByteCount: segmentBytes)),
+            group: MultiThreadedEventLoopGroup.singleton, logger: logger,
+            onStartOver: { reason in self.startedOver.withLock { $0.append(reason) } })
+        let task = Task {
+            do {
+                try await feed.run()
+            } catch {
+                logger.critical("the feed has ended", metadata: ["error": "\(error)"])
+                throw error
+            }
+        }
+        self.running.withLock { $0 = (feed, task, flusher) }
+    }
+
+    func stop() async throws {
+        guard let running = self.running.withLock({ running in
+            defer { running = nil }
+            return running
+        }) else { return }
+        running.task.cancel()
+        let result = await running.task.result
+        running.flusher.stop()
+        if case .failure(let error) = result, !(error is CancellationError) { throw error }
+    }
+
+    /// Waits until the feed serves current data.
+    func waitUntilReady() async throws {
+        do {
+            try await eventually("the feed is ready") { try self.feed.health.isReady }
+        } catch {
+            throw TestSupportError("\(error): \(try self.feed.health.summary)")
+        }
+    }
+
+    /// Waits until everything committed by now has been received.
+    func waitUntilCurrent() async throws {
+        let flush = try await self.query("SELECT pg_current_wal_flush_lsn()")
+        guard let target = LSN(flush) else { throw TestSupportError("no position") }
+        _ = try await self.query("SELECT pg_logical_emit_message(false, 'test', 'marker')")
+        try await eventually("the feed reaches \(target)") {
+            let health = try self.feed.health
+            return (health.position ?? .zero) >= target || (health.durable ?? .zero) >= target
+        }
+    }
+
+    @discardableResult
+    func query(_ sql: String) async throws -> String {
+        try await self.cluster.psql(sql, database: self.database)
+    }
+
+    /// All transactions after `position`, large ones read piece by piece; each as the first column of its inserts.
+    func transactions(after position: LSN) async throws -> [(header: TransactionHeader, inserts: [String])] {
+        let feed = try self.feed
+        var position = position
+        var all: [(TransactionHeader, [String])] = []
+        while true {
+            guard case .entries(let entries) = try await feed.read(after: position) else {
+                throw TestSupportError("behind the window")
+            }
+            guard let last = entries.last else { return all }
+            for entry in entries {
+                var values: [String] = []
+                switch entry {
+                case .whole(let transaction):
+                    try Self.collect(transaction.piece, into: &values)
+                case .large(let large):
+                    for index in 0..<large.pieceCount {
+                        try Self.collect(try await feed.piece(index, of: large), into: &values)
+                    }
+                }
+                all.append((entry.header, values))
+            }
+            position = last.header.endLSN
+        }
+    }
+
+    private static func collect(_ piece: TransactionPiece, into values: inout [String]) throws {
+        try piece.forEachMessage { message in
+            if case .insert(let insert) = try ReplicationMessage.decode(message) {
+                values.append(insert.new.columns[0].string ?? "?")
+            }
+        }
+    }
+}
+
+/// Waits until `condition` holds, looking again often; fails after `limit`.
+func eventually(
+    _ what: String, within limit: Duration = .seconds(30), _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    throw TestSupportError("in \(limit) it did not come about that \(what)")
+}
