@@ -49,18 +49,24 @@ void
 penstock_client_park(const PenstockTable *table, const Datum *values,
 					 const bool *nulls)
 {
+	PenstockStore main;
 	PenstockStore store;
+	bool		locked = false;
 	bool		done = false;
 
-	penstock_store_open(&store, &table->main);
-	(void) penstock_store_lock(&store, values);
-	penstock_store_close(&store);
-
+	penstock_store_open(&main, &table->main);
 	penstock_store_open(&store, &table->shadow);
 	while (!done)
 	{
-		bool		present = penstock_store_find(&store, values);
 		TupleTableSlot *slot = store.new;
+		bool		present;
+
+		if (!locked)
+			locked = penstock_store_lock(&main, values);
+		present = penstock_store_find(&store, values);
+		/* the row may have come while the shadow row was waited for */
+		if (!locked && present && penstock_store_find(&main, values))
+			continue;
 
 		ExecClearTuple(slot);
 		if (present)
@@ -103,6 +109,7 @@ penstock_client_park(const PenstockTable *table, const Datum *values,
 			penstock_store_insert(&store);
 	}
 	penstock_store_close(&store);
+	penstock_store_close(&main);
 }
 
 /* "column" = $n AND ... over the key, with the operators of the index. */

@@ -161,15 +161,17 @@ penstock_stamp_write(const PenstockTable *table, const Datum *values,
 					 const bool *changed)
 {
 	PenstockStore store;
+	bool		look = (changed != NULL);
 	bool		done = false;
 
 	if (changed == NULL && main_row_exists(table, values))
 		return;
 
+	/* a new row has no shadow row as a rule, so the insert is tried first */
 	penstock_store_open(&store, &table->shadow);
-	while (!done)
+	for (; !done; look = true)
 	{
-		bool		present = penstock_store_find(&store, values);
+		bool		present = look && penstock_store_find(&store, values);
 		PenstockTag tag;
 		Datum		tag_datum;
 

@@ -24,6 +24,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -136,36 +137,64 @@ penstock_store_lock(PenstockStore *store, const Datum *main_values)
 }
 
 /*
- * Inserts store->new.  False if a row with that key exists or is being
- * inserted; the caller should look for it again.
+ * Enters the row just inserted into the primary key, the only index of the
+ * table.  False if the key may be there already.
  */
-bool
-penstock_store_insert(PenstockStore *store)
+static bool
+insert_key(PenstockStore *store)
+{
+	IndexInfo  *info = BuildIndexInfo(store->index);
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	FormIndexDatum(info, store->new, NULL, values, nulls);
+	return index_insert(store->index, values, nulls, &store->new->tts_tid,
+						store->rel, UNIQUE_CHECK_PARTIAL, false, info);
+}
+
+/* The same by way of the executor, for a table to which indexes were added. */
+static bool
+insert_keys(PenstockStore *store)
 {
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *rri = makeNode(ResultRelInfo);
 	List	   *arbiters = list_make1_oid(store->target->pkindex);
-	TransactionId xid = GetCurrentTransactionId();
 	bool		conflict = false;
-	uint32		token;
 
 	InitResultRelInfo(rri, store->rel, 0, NULL, 0);
 	ExecOpenIndices(rri, true);
+	(void) PenstockInsertIndexTuplesArbiter(rri, store->new, estate,
+											&conflict, arbiters);
+	ExecCloseIndices(rri);
+	FreeExecutorState(estate);
+	return !conflict;
+}
+
+/*
+ * Inserts store->new.  False if a row with that key exists or is being
+ * inserted; the caller should look for it.
+ */
+bool
+penstock_store_insert(PenstockStore *store)
+{
+	TransactionId xid = GetCurrentTransactionId();
+	List	   *indexes = RelationGetIndexList(store->rel);
+	bool		inserted;
+	uint32		token;
 
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(store->rel, store->new,
 								   GetCurrentCommandId(true), 0, NULL, token);
-	(void) PenstockInsertIndexTuplesArbiter(rri, store->new, estate,
-											&conflict, arbiters);
-	table_tuple_complete_speculative(store->rel, store->new, token, !conflict);
+	if (list_length(indexes) == 1 && store->index->rd_index->indimmediate)
+		inserted = insert_key(store);
+	else
+		inserted = insert_keys(store);
+	table_tuple_complete_speculative(store->rel, store->new, token, inserted);
 	SpeculativeInsertionLockRelease(xid);
-
-	ExecCloseIndices(rri);
-	FreeExecutorState(estate);
-	if (conflict)
-		return false;
-	CommandCounterIncrement();
-	return true;
+	list_free(indexes);
+	if (inserted)
+		CommandCounterIncrement();
+	return inserted;
 }
 
 /*
