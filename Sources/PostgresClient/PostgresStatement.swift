@@ -84,7 +84,13 @@ package struct PipelineOutcome: Sendable {
     package var results: [QueryResult]
     /// The first error. The server skipped everything behind it.
     package var error: PostgresError?
-    /// Index of the statement that failed; nil when all went well, or when the connection was lost and nobody knows.
+
+    package init(results: [QueryResult], error: PostgresError? = nil) {
+        self.results = results
+        self.error = error
+    }
+
+    /// Index of the statement that failed, or whose answer was awaited when the connection was lost; nil when all went well.
     package var failedIndex: Int? { self.error == nil ? nil : self.results.count }
 
     /// All results, or the error.
