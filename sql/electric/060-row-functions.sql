@@ -47,7 +47,8 @@ $electric$;
 
 CREATE OR REPLACE FUNCTION electric.__make_row_function(
     function_name name, body text,
-    settings text DEFAULT 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
+    -- The plans of these functions are made early, perhaps while a table is empty, and kept: never for a scan of the whole.
+    settings text DEFAULT 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off'
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $electric$
@@ -220,7 +221,7 @@ BEGIN
     RETURN NULL;
 END$body$,
             tombstone, l.all_columns, l.main_columns, relation, l.key, l.overwrite, shadow, l.main_key, l.shadow_tags,
-            l.clear_parking));
+            l.clear_parking), 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp');
 END
 $electric$;
 
@@ -316,12 +317,17 @@ DECLARE
     __el_parked %1$s%%ROWTYPE;
     __el_resolved %1$s%%ROWTYPE;
     __el_row %2$s%%ROWTYPE;
+    __el_place tid;
     __el_exists boolean;
     __el_known boolean;
+    __el_seqscan text := current_setting('enable_seqscan');
 BEGIN
+    -- For the look-ups alone: triggers of the user keep the session's setting.
+    PERFORM set_config('enable_seqscan', 'off', true);
     SELECT shadow.* INTO __el_parked FROM %1$s AS shadow WHERE %3$s AND shadow._currently_reordering FOR UPDATE;
     IF NOT FOUND THEN
         -- The row was never parked: a trigger of the user has vetoed it.
+        PERFORM set_config('enable_seqscan', __el_seqscan, true);
         RETURN NULL;
     END IF;
     UPDATE %1$s AS shadow
@@ -331,7 +337,7 @@ BEGIN
     WHERE %3$s
     RETURNING shadow.* INTO __el_resolved;
 
-    SELECT %4$s INTO %5$s FROM %2$s AS source WHERE %6$s;
+    SELECT source.ctid, %4$s INTO __el_place, %5$s FROM %2$s AS source WHERE %6$s FOR UPDATE;
     __el_exists := FOUND;
     IF cardinality(__el_resolved._tags) > 0 THEN
         __el_known := __el_exists;
@@ -344,20 +350,21 @@ BEGIN
         END IF;
     END IF;
 
+    PERFORM set_config('enable_seqscan', __el_seqscan, true);
     PERFORM set_config('electric.applying', (pg_trigger_depth() + 1)::text, true);
     IF cardinality(__el_resolved._tags) = 0 THEN
-        DELETE FROM %2$s AS main WHERE %10$s;
+        DELETE FROM %2$s AS main WHERE main.ctid = __el_place;
     ELSIF __el_exists THEN
-        UPDATE %2$s AS main SET %11$s WHERE %10$s;
+        UPDATE %2$s AS main SET %10$s WHERE main.ctid = __el_place;
     ELSE
-        INSERT INTO %2$s (%12$s) VALUES (%13$s);
+        INSERT INTO %2$s (%11$s) VALUES (%12$s);
     END IF;
     PERFORM set_config('electric.applying', '', true);
     RETURN NULL;
 END$body$,
             shadow, relation, l.shadow_is_new, l.source_columns, l.row_columns, l.source_is_new, tombstone,
             l.take_all_parked, CASE WHEN l.take_parked = '' THEN E'\n            NULL;' ELSE l.take_parked END,
-            l.main_is_new, l.assignments, l.all_columns, l.row_columns), 'SECURITY INVOKER');
+            l.assignments, l.all_columns, l.row_columns), 'SECURITY INVOKER');
 END
 $electric$;
 
@@ -477,7 +484,7 @@ BEGIN
     ) AS message;
     RETURN NULL;
 END$body$, walk, messages),
-        'SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET "TimeZone" = ''UTC'' SET "DateStyle" = ''ISO, DMY'' SET bytea_output = ''hex'' '
+        'SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET "TimeZone" = ''UTC'' SET "DateStyle" = ''ISO, DMY'' SET bytea_output = ''hex'' '
         'SET extra_float_digits = 1 SET "IntervalStyle" = ''postgres''');
     RETURN true;
 END

@@ -81,6 +81,18 @@ BEGIN
                     leftover.evtname;
             END;
         END LOOP;
+        -- Operators on tags lie in whatever schema came first in its search path.
+        FOR leftover IN
+            SELECT o.oid::regoperator AS signature FROM pg_operator o
+            WHERE o.oprleft = 'electric.tag'::regtype AND o.oprright = 'electric.tag'::regtype
+              AND o.oprnamespace <> 'electric'::regnamespace
+        LOOP
+            BEGIN
+                EXECUTE format('DROP OPERATOR %s', leftover.signature);
+            EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+                RAISE WARNING 'operator % of the legacy service could not be dropped', leftover.signature;
+            END;
+        END LOOP;
         -- Routines of the legacy service that its triggers kept alive, and that nothing has replaced.
         FOR leftover IN
             SELECT p.oid::regprocedure AS signature

@@ -1,7 +1,6 @@
 -- The electric schema, part 10: who may do what, and the check of the setup.
 
--- Roles of applications need nothing here: the row functions run with the rights of the schema's owner. The hooks are open
--- to all because every migrating role runs them, and only the server can start them.
+-- Roles of applications need nothing here: the row functions and the event triggers run with the rights of the schema's owner.
 DO $electric$
 DECLARE
     routine record;
@@ -10,14 +9,10 @@ BEGIN
         SELECT p.oid::regprocedure AS signature FROM pg_proc p
         WHERE p.pronamespace = 'electric'::regnamespace AND p.prokind IN ('f', 'p')
           AND (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = 0))
-          AND p.oid NOT IN ('electric.__session_replication_role()'::regprocedure,
-                            'electric.ddl_command_end_hook()'::regprocedure, 'electric.sql_drop_hook()'::regprocedure)
+          AND p.oid <> 'electric.__session_replication_role()'::regprocedure
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine.signature);
     END LOOP;
-    IF NOT has_schema_privilege('public', 'electric', 'USAGE') THEN
-        GRANT USAGE ON SCHEMA electric TO PUBLIC;
-    END IF;
 END
 $electric$;
 
@@ -28,6 +23,7 @@ AS $electric$
 DECLARE
     routine text;
 BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA electric TO %I', role_name);
     FOREACH routine IN ARRAY ARRAY[
         'electric.electrify(text, text)', 'electric.enable(text)', 'electric.disable(text)',
         'electric.__electrify(regclass)', 'electric.__unelectrify(regclass)', 'electric.__resolve_table(text, text)',

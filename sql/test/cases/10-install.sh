@@ -8,7 +8,7 @@ check "publication carries the seven" "SELECT string_agg(tablename, ' ' ORDER BY
     "acknowledged_client_lsns assignments ddl_commands electrified grants roles transaction_marker"
 check "every definer routine pins its search path" "SELECT string_agg(oid::regprocedure::text, ' ') FROM pg_proc WHERE pronamespace = 'electric'::regnamespace AND prosecdef AND NOT coalesce(proconfig::text LIKE '%search_path%', false)" ""
 check "only harmless routines are open to all" "SELECT string_agg(p.proname, ' ' ORDER BY p.proname) FROM pg_proc p WHERE pronamespace = 'electric'::regnamespace AND (proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) a WHERE a.grantee = 0))" \
-    "__session_replication_role ddl_command_end_hook sql_drop_hook"
+    __session_replication_role
 check "cluster id is a string" "SELECT jsonb_typeof(content) FROM electric.transaction_marker WHERE id = 'cluster_id'" string
 check "setup is in order" "SELECT string_agg(check_name, ' ') FROM electric.check_setup() WHERE NOT ok AND severity <> 'info'" ""
 check "slot name" "SELECT electric.main_slot_name()" electric_replication_out_install
