@@ -55,10 +55,14 @@ peer_allowed(uid_t uid)
 {
 	List	   *names = NIL;
 	ListCell   *cell;
+	char	   *list;
 	bool		allowed = uid == geteuid() || uid == 0;
 
-	if (allowed || !SplitGUCList(pstrdup(penstock_socket_peers), ',', &names))
-		return allowed;
+	if (allowed)
+		return true;
+	list = pstrdup(penstock_socket_peers);
+	if (!SplitGUCList(list, ',', &names))
+		names = NIL;
 	foreach(cell, names)
 	{
 		char	   *name = (char *) lfirst(cell);
@@ -77,6 +81,7 @@ peer_allowed(uid_t uid)
 			break;
 	}
 	list_free(names);
+	pfree(list);
 	return allowed;
 }
 

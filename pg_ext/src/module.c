@@ -35,7 +35,7 @@ int			penstock_send_buffer = 1024;
 int			penstock_stall_timeout = 60000;
 int			penstock_max_slot_lag = 0;
 int			penstock_max_slot_lag_action = PENSTOCK_LAG_WARN;
-int			penstock_async_flush_interval = 5;
+int			penstock_async_flush_interval = 2;
 int			penstock_reconnect_interval = 2000;
 
 static const struct config_enum_entry lag_actions[] = {
@@ -185,9 +185,9 @@ define_reloadable_settings(void)
 							 PENSTOCK_LAG_WARN, lag_actions,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("penstock.async_flush_interval",
-							"Sets the shortest time between flushes of WAL for commits that did not wait for one.",
+							"Sets the pause between flushes of WAL for commits that did not wait for one.",
 							"0 sets no bound; -1 leaves such flushes to the WAL writer.",
-							&penstock_async_flush_interval, 5, -1, 10000,
+							&penstock_async_flush_interval, 2, -1, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("penstock.reconnect_interval",
 							"Sets the longest time between attempts to reach the sidecar.",

@@ -39,8 +39,10 @@
 #define FIRST_RECONNECT		100 /* ms */
 #define KEEPALIVE_FOREIGN	1000	/* ms, while foreign WAL passes */
 #define KEEPALIVE_IDLE		10000	/* ms, when nothing happens */
+#define KEEPALIVE_BACKLOG	65536	/* unsent bytes that leave no room for one */
 #define HOUSEKEEPING		1000	/* ms */
 #define LOG_AGAIN			60000	/* ms, for the same message */
+#define WAL_WRITER_POLL		20	/* ms, while only the WAL writer flushes */
 #define MAX_FAILURE_DELAY	60000	/* ms */
 #define ABSENT_DELAY		300000	/* ms, until a missing database is tried */
 #define GOOD_SESSION		60000	/* ms, after which failures are forgiven */
@@ -544,6 +546,8 @@ keepalive_if_due(bool caught_up, long *timeout)
 	bool		behind_messages = caught_up &&
 		p->messages != self.told_messages;
 
+	if (penstock_link_pending() > KEEPALIVE_BACKLOG)
+		return;
 	if (self.ping_wanted || behind_messages ||
 		passed(self.told_at, now,
 			   moved ? KEEPALIVE_FOREIGN : KEEPALIVE_IDLE))
@@ -555,8 +559,8 @@ keepalive_if_due(bool caught_up, long *timeout)
 }
 
 /*
- * Flushes WAL up to the last commit that did not wait for that, not more often
- * than penstock.async_flush_interval.  True if there is more to decode now.
+ * Flushes WAL up to the last commit that did not wait for that, with at least
+ * penstock.async_flush_interval between two flushes.  True if there is more to decode now.
  */
 static bool
 flush_async_commits(long *timeout)
@@ -565,8 +569,13 @@ flush_async_commits(long *timeout)
 	TimestampTz now;
 	long		elapsed;
 
-	if (penstock_async_flush_interval < 0 || target <= PenstockFlushLSN())
+	if (target <= PenstockFlushLSN())
 		return false;
+	if (penstock_async_flush_interval < 0)
+	{
+		*timeout = Min(*timeout, WAL_WRITER_POLL);
+		return false;
+	}
 	now = GetCurrentTimestamp();
 	elapsed = TimestampDifferenceMilliseconds(self.async_flush_at, now);
 	if (elapsed < penstock_async_flush_interval)
@@ -574,8 +583,8 @@ flush_async_commits(long *timeout)
 		*timeout = Min(*timeout, penstock_async_flush_interval - elapsed);
 		return false;
 	}
-	self.async_flush_at = now;
 	XLogFlush(target);
+	self.async_flush_at = GetCurrentTimestamp();
 	return true;
 }
 
@@ -614,7 +623,8 @@ run_session(void)
 			keepalive_if_due(caught_up, &timeout);
 			publish_position();
 		}
-		else if (self.ping_wanted)
+		else if (self.ping_wanted &&
+				 penstock_link_pending() <= KEEPALIVE_BACKLOG)
 			send_keepalive(GetCurrentTimestamp());
 		if (self.release_wanted)
 			release_slot();
@@ -749,6 +759,7 @@ pin_settings(void)
 		{"client_encoding", "UTF8"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
+		{"transaction_timeout", "0"},	/* since 17 */
 		{"xmlbinary", "base64"}
 	};
 
@@ -757,6 +768,8 @@ pin_settings(void)
 	{
 		if (strcmp(settings[i][0], "client_encoding") == 0 &&
 			GetDatabaseEncoding() == PG_SQL_ASCII)
+			continue;
+		if (GetConfigOption(settings[i][0], true, false) == NULL)
 			continue;
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
 						PGC_S_OVERRIDE);

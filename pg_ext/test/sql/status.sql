@@ -27,7 +27,6 @@ ALTER SYSTEM SET penstock.socket = 'relative/path';
 ALTER SYSTEM SET penstock.databases = 'a,,b';
 ALTER SYSTEM SET penstock.databases = 'a, a';
 ALTER SYSTEM SET penstock.slot_prefix = 'Bad-Prefix';
-ALTER SYSTEM SET penstock.send_buffer = '1kB';
 
 -- Every function has a fixed search path, and the public may run none that tells of the workers.
 SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -37,6 +36,7 @@ SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 -- A schema that exists already is not adopted.
 DROP EXTENSION penstock;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'penstock';
+\set VERBOSITY terse
 CREATE SCHEMA penstock;
 CREATE EXTENSION penstock;
 DROP SCHEMA penstock;

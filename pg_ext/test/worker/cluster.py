@@ -232,6 +232,7 @@ class Connection:
         self.sock = sock
         self.sock.settimeout(TIMEOUT)
         self.buffer = b""
+        self.offset = 0
         self.commits = []          # end positions
         self.inserts = []          # contents of inserted rows
         self.messages = 0
@@ -240,11 +241,12 @@ class Connection:
     def frame(self, timeout=TIMEOUT):
         self.sock.settimeout(timeout)
         while True:
-            if len(self.buffer) >= 5:
-                n = struct.unpack(">I", self.buffer[:4])[0]
-                if len(self.buffer) >= 4 + n:
-                    frame = Frame(chr(self.buffer[4]), self.buffer[5:4 + n])
-                    self.buffer = self.buffer[4 + n:]
+            here = self.offset
+            if len(self.buffer) >= here + 5:
+                n = struct.unpack_from(">I", self.buffer, here)[0]
+                if len(self.buffer) >= here + 4 + n:
+                    frame = Frame(chr(self.buffer[here + 4]), self.buffer[here + 5:here + 4 + n])
+                    self.offset += 4 + n
                     self.note(frame)
                     return frame
             try:
@@ -253,7 +255,8 @@ class Connection:
                 raise Closed()
             if not data:
                 raise Closed()
-            self.buffer += data
+            self.buffer = self.buffer[here:] + data
+            self.offset = 0
 
     def note(self, frame):
         if frame.kind == "M":

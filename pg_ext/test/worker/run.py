@@ -452,6 +452,42 @@ def scenario_disabled(c):
     k.until("row", lambda: k.inserts)
 
 
+def scenario_many_sessions(c):
+    """Sessions one after the other leave nothing behind in the worker."""
+    c.prepare()
+    sidecar = Sidecar(c)
+    k = sidecar.accept()
+    pid = k.hello().pid
+    sizes = []
+    for i in range(120):
+        k.start()
+        c.sql("INSERT INTO items VALUES (%d, 'x')" % i) if i % 10 == 0 else None
+        k.send("Q")
+        while k.frame().kind != "R":
+            pass
+        sizes.append(worker_rss(pid))
+    k.start()
+    k.until("rows", lambda: k.inserts and k.inserts[-1][0] == "110")
+    assert sizes[-1] - sizes[20] < 2000, sizes
+
+
+def scenario_ping_flood(c):
+    """Pings of a sidecar that does not read do not fill the worker's memory."""
+    c.prepare()
+    sidecar = Sidecar(c)
+    k = sidecar.accept()
+    pid = k.hello().pid
+    k.start()
+    k.send("P")
+    k.until("keepalive", lambda: k.keepalive)
+    before = worker_rss(pid)
+    for _ in range(20000):
+        k.sock.sendall(b"\0\0\0\1P" * 20)
+    assert worker_rss(pid) - before < 5000
+    c.sql("INSERT INTO items VALUES (1, 'x')")
+    k.until("row", lambda: k.inserts)
+
+
 def scenario_two_databases(c):
     """Two workers, one socket: each has its own connection, slot and rows."""
     c.stop()
