@@ -90,6 +90,7 @@ extension SegmentedLog {
             let served = state.takeWaiters { waiter in waiter.end.map { $0 <= end } ?? hasRoom }
             return (served, state.durableObservers, wasFull ? state.conditionObservers : [])
         }
+        self.flusher.served(served.count, in: syncDuration)
         for waiter in served { waiter.body(.success(())) }
         for observer in durableObservers { observer(end) }
         for observer in conditionObservers { observer(.healthy) }

@@ -11,7 +11,7 @@ import Darwin
 /// The one thread that writes and syncs for all logs of a store.
 ///
 /// Whatever was appended while the previous write and sync were under way goes out together in the next one (group commit);
-/// there is no delay of its own. Must be stopped after the logs are closed, or the thread lives on.
+/// nobody waits when nobody else does. Must be stopped after the logs are closed, or the thread lives on.
 package final class StoreFlusher: Sendable {
     private struct State {
         /// Logs with something to write.
@@ -19,6 +19,9 @@ package final class StoreFlusher: Sendable {
         /// Logs whose last write found the disk full.
         var stalled: [SegmentedLog] = []
         var isStopping = false
+        /// Waiters served by the last pass, and how long its syncs took.
+        var served = 0
+        var syncDuration = Duration.zero
     }
 
     private let state = Mutex(State())
@@ -48,6 +51,8 @@ package final class StoreFlusher: Sendable {
                 for log in state.stalled where !logs.contains(where: { $0 === log }) { logs.append(log) }
                 state.dirty.removeAll(keepingCapacity: true)
                 state.stalled.removeAll(keepingCapacity: true)
+                state.served = 0
+                state.syncDuration = .zero
                 return logs
             }
             let outcomes = logs.map { $0.writePending() }
@@ -94,12 +99,32 @@ package final class StoreFlusher: Sendable {
         if isStalled { self.signal.raise() }
     }
 
+    /// What a log's sync took and how many it served.
+    func served(_ count: Int, in duration: Duration) {
+        self.state.withLock { state in
+            state.served += count
+            state.syncDuration += duration
+        }
+    }
+
+    /// Lets writers that were served a moment ago append again before the next pass.
+    ///
+    /// Why: without it writers that wait for each of their records fall into two halves that take turns, and each sync serves half of
+    /// them. A sixteenth of a sync's time is spent to serve up to twice as many; none is spent where fewer than two waited.
+    private func gather() {
+        let (served, duration) = self.state.withLock { ($0.served, $0.syncDuration) }
+        guard served > 1 else { return }
+        let nanoseconds = duration.components.attoseconds / 1_000_000_000
+        usleep(UInt32(min(nanoseconds / 1000 / 16, 250)))
+    }
+
     private func run() {
         while true {
             let (hasWork, isStalled, isStopping) = self.state.withLock {
                 (!$0.dirty.isEmpty, !$0.stalled.isEmpty, $0.isStopping)
             }
             if hasWork {
+                self.gather()
                 self.flushPending()
             } else if isStopping {
                 return
