@@ -5,17 +5,22 @@ For each table shape two tables are electrified, one with the triggers in
 PL/pgSQL and one with those in C.  Random operations are applied to both in
 the same transaction, so that CURRENT_TIMESTAMP and the transaction id agree,
 and after each transaction the user rows, the shadow rows and the tombstone
-rows of the two must be equal.  Statements that fail must fail alike.
+rows of the two must be equal.  Statements that fail must fail alike.  Then the
+messages about referenced rows are compared, on tables that refer to each other
+and to themselves.
 
 Runs as root (the server is started as user postgres) or as postgres:
 
     test/differential/run.py [--transactions N] [--seed S] [--bindir DIR]
                              [--sql DIR] [--shape NAME]
 
-The extension must be installed where the server of --bindir finds it.
+Without --bindir the extension is built and installed into a private copy of the
+server that pg_config (or PG_CONFIG) names; with it, it must be installed where
+that server finds it.
 """
 
 import argparse
+import json
 import os
 import pwd
 import random
@@ -383,6 +388,74 @@ class Driver:
         return "\n".join(lines) if lines else None
 
 
+def chain(session, rng, statements):
+    """Messages about referenced rows: what the two sides put into the stream for the same statements."""
+    for side, language in (("p", "plpgsql"), ("c", "c")):
+        # the second key refers to the primary key in another order, and with another integer type
+        answer = session.execute("""
+            SET client_min_messages = warning;
+            SET electric.row_trigger_language = '%(language)s';
+            SET electric.guard = enforce;
+            CREATE TABLE "%(s)s_Org" (id int PRIMARY KEY, "a ""b" bool, at timestamptz, bytes bytea, boss int);
+            CREATE TABLE "%(s)s_Person" (org int, no int8, name text, friend_org int, friend_no int,
+                note float8, PRIMARY KEY (no, org));
+            CREATE UNIQUE INDEX ON "%(s)s_Person" (org, no);
+            ALTER TABLE "%(s)s_Person" ADD CONSTRAINT "%(s)s_o" FOREIGN KEY (org) REFERENCES "%(s)s_Org"(id);
+            ALTER TABLE "%(s)s_Person" ADD CONSTRAINT "%(s)s_f" FOREIGN KEY (friend_org, friend_no)
+                REFERENCES "%(s)s_Person"(org, no);
+            CALL electric.electrify('public', '%(s)s_Org'); CALL electric.electrify('public', '%(s)s_Person');
+            SET electric.guard = off;
+            ALTER TABLE "%(s)s_Org" ADD CONSTRAINT "%(s)s_b" FOREIGN KEY (id, boss) REFERENCES "%(s)s_Person"(org, no)
+                NOT VALID;
+            """ % {"s": side, "language": language})
+        problems = [line for line in answer if "ERROR" in line]
+        if problems:
+            raise SystemExit("tables with references: %s" % problems)
+        session.execute('INSERT INTO "%s_Org" SELECT i, true, NULL, NULL, NULL FROM generate_series(1, 4) i;'
+                        'INSERT INTO "%s_Person" SELECT o, n, NULL, NULL, NULL, NULL FROM generate_series(1, 4) o, '
+                        'generate_series(1, 4) n;' % (side, side))
+    session.execute("SELECT pg_create_logical_replication_slot('chain', 'test_decoding');")
+    compared = 0
+    for n in range(statements):
+        kind = rng.random()
+        org, no = rng.randint(1, 4), rng.randint(1, 4)
+        if kind < 0.25:
+            sql = ('INSERT INTO "%%s_Org" VALUES (%d, %s, \'2024-01-01 00:00:00.5+03\', \'\\x00ff\', NULL) '
+                   'ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes;' % (org, rng.choice(["true", "NULL"])))
+        elif kind < 0.6:
+            rows = ", ".join("(%d, %d, 'n %d', %s, 0.1)" % (
+                rng.randint(1, 4), 10 * n + i, n, rng.choice(["NULL, NULL", "%d, %d" % (org, no)])) for i in range(3))
+            sql = ('INSERT INTO "%%s_Person" (org, no, name, friend_org, friend_no, note) SELECT v.* FROM (VALUES '
+                   '(%d, %d::int8, \'k\', NULL::int, NULL::int, 0.1), %s) v ON CONFLICT (no, org) DO UPDATE '
+                   'SET note = excluded.note;' % (org, no, rows))
+        elif kind < 0.8:
+            sql = 'UPDATE "%%s_Person" SET friend_org = %d, friend_no = %d WHERE org = %d AND no = %d;' % (
+                rng.randint(1, 4), rng.randint(1, 4), org, no)
+        else:
+            sql = 'UPDATE "%%s_Org" SET boss = %d, "a ""b" = NOT "a ""b" WHERE id = %d;' % (no, org)
+        session.execute("BEGIN; SAVEPOINT a;")
+        if any("ERROR" in line for side in ("p", "c") for line in session.execute(sql % side)):
+            session.execute("ROLLBACK;")
+            continue
+        session.execute("COMMIT;")
+        found = {"p": [], "c": []}
+        for line in session.execute("SELECT data FROM pg_logical_slot_get_changes('chain', NULL, NULL);"):
+            if "prefix: electric.fk_chain_touch" not in line:
+                continue
+            message = json.loads(line.split("content:", 1)[1])
+            side = message["table"][0]
+            message["table"] = message["table"][2:]
+            found[side].append(json.dumps(message, sort_keys=True))
+        compared += len(found["c"])
+        if sorted(found["p"]) != sorted(found["c"]):
+            print("messages about referenced rows differ for: %s" % sql)
+            for side in ("p", "c"):
+                print(side, "\n  ".join(sorted(found[side])))
+            return False
+    print("%d statements, %d messages about referenced rows, no difference" % (statements, compared))
+    return compared > 0
+
+
 def cut(name):
     return name.encode("utf-8")[:63].decode("utf-8", "ignore")
 
@@ -395,9 +468,13 @@ def main():
     parser.add_argument("--sql", default=SQL_DIR, help="the directory with the parts of the electric schema")
     parser.add_argument("--shape", default=None, help="only this shape")
     options = parser.parse_args()
+    installed = None
     if options.bindir is None:
-        options.bindir = subprocess.run(["pg_config", "--bindir"], check=True, capture_output=True,
-                                        encoding="utf-8").stdout.strip()
+        sys.path.insert(0, os.path.join(HERE, "..", "worker"))
+        from cluster import Installation
+        installed = tempfile.mkdtemp(prefix="penstock-diff-inst-")
+        os.chmod(installed, 0o755)
+        options.bindir = Installation(installed).bindir
     seed = options.seed if options.seed is not None else int(time.time() * 1000) % 1000000007
     print("seed %d" % seed, flush=True)
     rng = random.Random(seed)
@@ -459,11 +536,16 @@ def main():
             "SELECT count(*) FROM electric.%s" % ident(cut("shadow__public__" + s.tables["c"])) for s in shapes) + ";")
         print("%d transactions, no difference; shadow rows %s" % (options.transactions, "+".join(rows)))
         print(", ".join("%s %d" % item for item in sorted(driver.counts.items())))
+        if not chain(session, rng, options.transactions // 5):
+            return 1
         session.close()
         failed = False
         return 0
     finally:
         server.stop(failed)
+        if installed is not None:
+            shutil.rmtree(installed, ignore_errors=True)
+        print("differential: %d passed, %d failed" % (not failed, failed))
 
 
 if __name__ == "__main__":
