@@ -15,7 +15,8 @@ struct DurableFloor: Sendable {
 
     func read() throws(StoreError) -> UInt64? {
         guard var contents = try self.file.read()?.contents else { return nil }
-        guard let offset = contents.readInteger(endianness: .little, as: UInt64.self), contents.readableBytes == 0 else {
+        guard let offset = contents.readInteger(endianness: .little, as: UInt64.self), contents.readableBytes == 0
+        else {
             throw .corrupt(file: self.file.path, offset: 0, "the file is damaged")
         }
         return offset

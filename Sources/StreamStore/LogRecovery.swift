@@ -28,7 +28,11 @@ struct LogRecovery {
     private static let windowCount = 1 << 20
 
     func open(flusher: StoreFlusher, visit: (LogRecord) throws -> Void) throws -> SegmentedLog {
-        try storing { () throws(FileError) in try self.fileSystem.makeDirectoryPath(self.directory) }
+        try storing { () throws(FileError) in
+            try self.fileSystem.makeDirectoryPath(self.directory)
+            // Why: an earlier start may have made it and ended before this.
+            try self.fileSystem.syncDirectory(parentDirectory(of: self.directory))
+        }
         let lock = try storing { () throws(FileError) in
             try self.fileSystem.lock(self.directory + "/" + Self.lockName)
         }

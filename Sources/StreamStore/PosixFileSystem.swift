@@ -2,11 +2,11 @@ import CStoreSupport
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// The machine's own file system. Files are made for the owner alone, links are not followed.
@@ -133,9 +133,9 @@ private final class PosixFile: StoreFile {
 
     func sync() throws(FileError) {
         #if os(Linux)
-        let result = fdatasync(self.descriptor)
+            let result = fdatasync(self.descriptor)
         #else
-        let result = fcntl(self.descriptor, F_FULLFSYNC)
+            let result = fcntl(self.descriptor, F_FULLFSYNC)
         #endif
         guard result == 0 else { throw FileError(.sync, self.path, number: errno) }
     }

@@ -124,7 +124,8 @@ struct SegmentHeader {
         }
         guard version <= Self.version else {
             throw StoreError(
-                .newerFormat, "format version \(version) is newer than \(Self.version), the latest known here", file: file)
+                .newerFormat, "format version \(version) is newer than \(Self.version), the latest known here",
+                file: file)
         }
         guard version == Self.version else {
             throw StoreError(.unsupportedFormat, "format version \(version) cannot be upgraded", file: file)

@@ -146,8 +146,9 @@ package final class SegmentedLog: Sendable {
         let total = RecordHeader.byteCount + payloadCount
         let (outcome, mustEnqueue) = try self.state.withLock { state throws(StoreError) -> (AppendOutcome, Bool) in
             try Self.checkTakesAppends(state)
-            guard state.pendingByteCount == 0
-                || state.pendingByteCount + UInt64(total) <= self.configuration.pendingByteLimit
+            guard
+                state.pendingByteCount == 0
+                    || state.pendingByteCount + UInt64(total) <= self.configuration.pendingByteLimit
             else {
                 state.metrics.fullCount += 1
                 return (.full, false)

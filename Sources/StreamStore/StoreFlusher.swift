@@ -1,11 +1,11 @@
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// The one thread that writes and syncs for all logs of a store.
@@ -202,15 +202,15 @@ private final class ThreadBody {
 private func startThread(_ run: @escaping @Sendable () -> Void) -> pthread_t? {
     let body = Unmanaged.passRetained(ThreadBody(run))
     #if os(Linux)
-    var thread = pthread_t()
+        var thread = pthread_t()
     #else
-    var thread: pthread_t?
+        var thread: pthread_t?
     #endif
     let result = pthread_create(
         &thread, nil,
         { argument in
             #if os(Linux)
-            guard let argument else { return nil }
+                guard let argument else { return nil }
             #endif
             Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
             return nil

@@ -2,9 +2,9 @@ import StreamStore
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// A disk in memory that fails and loses power as told, the same way again for the same seed.
@@ -142,8 +142,7 @@ package final class FaultyFileSystem: FileSystem, Sendable {
     package func syncDirectory(_ directory: String) throws(FileError) {
         try self.disk.withLock { disk throws(FileError) in
             try disk.step(.syncDirectory, directory)
-            disk.durableEntries = disk.entries
-            disk.unsyncedChanges = []
+            disk.syncDirectory(directory)
         }
     }
 

@@ -1,9 +1,9 @@
 import StreamStore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// The state behind a `FaultyFileSystem`.
@@ -112,6 +112,13 @@ struct SimulatedDisk: Sendable {
         case unlink(String)
         case rename(String, String, Int)
 
+        /// Renames stay within a directory.
+        var path: String {
+            switch self {
+            case .create(let path, _), .unlink(let path), .rename(let path, _, _): path
+            }
+        }
+
         func apply(to entries: inout [String: Int]) {
             switch self {
             case .create(let path, let inode): entries[path] = inode
@@ -156,6 +163,16 @@ struct SimulatedDisk: Sendable {
     mutating func apply(_ change: DirectoryChange) {
         change.apply(to: &self.entries)
         self.unsyncedChanges.append(change)
+    }
+
+    /// Makes the names of one directory durable as they are.
+    mutating func syncDirectory(_ directory: String) {
+        func isInside(_ path: String) -> Bool {
+            path.hasPrefix(directory + "/") && !path.dropFirst(directory.count + 1).contains("/")
+        }
+        self.unsyncedChanges.removeAll { isInside($0.path) }
+        self.durableEntries = self.durableEntries.filter { !isInside($0.key) }
+        self.durableEntries.merge(self.entries.filter { isInside($0.key) }) { _, new in new }
     }
 
     mutating func create(_ path: String) throws(FileError) -> Int {

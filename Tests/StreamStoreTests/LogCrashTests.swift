@@ -4,9 +4,9 @@ import StreamStoreTestSupport
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// Runs over many seeds; `PENSTOCK_SIM_SEEDS` says how many, `PENSTOCK_SIM_FIRST_SEED` from which on.
@@ -33,7 +33,9 @@ import Darwin
         }
         // The faults have to have bitten, or the run proves nothing.
         #expect(torn > 0 && failed > 0 && failedOpens > 0 && lost > 0)
-        print("crash simulation: \(count) seeds, torn \(torn) bytes, \(failed) failed generations, \(failedOpens) failed opens, \(lost) unreported records lost")
+        print(
+            "crash simulation: \(count) seeds, \(torn) torn bytes, \(failed) failed generations,",
+            "\(failedOpens) failed opens, \(lost) unreported records lost")
     }
 
     @Test func failingEachOperationInTurnNeverLosesWhatWasReported() throws {

@@ -3,9 +3,9 @@ import StreamStore
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// The machine's own files, and the flusher's own thread.
@@ -123,7 +123,9 @@ import Darwin
             symlink("/etc/hostname", directory + "/link")
             let error = #expect(throws: FileError.self) { try system.open(directory + "/link", .readOnly) }
             #expect(error?.number == ELOOP)
-            #expect(throws: FileError.self) { try system.rename(directory + "/none", to: directory + "/x", replacing: false) }
+            #expect(throws: FileError.self) {
+                try system.rename(directory + "/none", to: directory + "/x", replacing: false)
+            }
         }
     }
 

@@ -105,7 +105,8 @@ struct LogSimulation {
         }
         let expected = self.model.filter { $0.offset >= first && $0.end <= end }
         guard found == expected else {
-            throw Violation(description: "\(found.count) records recovered, \(expected.count) expected, \(first)..<\(end)")
+            throw Violation(
+                description: "\(found.count) records recovered, \(expected.count) expected, \(first)..<\(end)")
         }
         guard found.last?.end ?? end == end, found.first?.offset ?? first == first else {
             throw Violation(description: "the ends do not fit the records")
@@ -191,7 +192,8 @@ struct LogSimulation {
     }
 
     private mutating func append(to log: SegmentedLog) throws {
-        let size = Int.random(in: 0...(Int.random(in: 0..<8, using: &self.random) == 0 ? 5000 : 300), using: &self.random)
+        let largest = Int.random(in: 0..<8, using: &self.random) == 0 ? 5000 : 300
+        let size = Int.random(in: 0...largest, using: &self.random)
         let payload = (0..<size).map { _ in UInt8.random(in: 0...255, using: &self.random) }
         let kind = UInt8.random(in: 1...255, using: &self.random)
         let half = payload.count / 2
@@ -225,7 +227,7 @@ struct LogSimulation {
         let expected = self.model.first { $0.end <= log.durableEnd && $0.key >= key }?.offset
         let found = try log.firstOffset(withKeyAtLeast: key)
         guard found == expected else {
-            throw Violation(description: "key \(key) found at \(String(describing: found)), is at \(String(describing: expected))")
+            throw Violation(description: "key \(key) is at \(expected ?? .max), found at \(found ?? .max)")
         }
     }
 }
