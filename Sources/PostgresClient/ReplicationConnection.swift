@@ -263,3 +263,24 @@ package final class ReplicationConnection: @unchecked Sendable {
         self.handle.close()
     }
 }
+
+extension ReplicationConnection {
+    /// Opens a replication connection, asks the server to identify itself, and closes it. Nil when that went well.
+    package static func tryOut(
+        _ parameters: ConnectionParameters, logger: Logger = Logger(label: "penstock.replication")
+    ) async -> PostgresError? {
+        await withCheckedContinuation { continuation in
+            let hasStarted = BackgroundThread.start(name: "pg-try") {
+                do throws(PostgresError) {
+                    let connection = try ReplicationConnection(parameters, logger: logger)
+                    _ = try connection.identifySystem()
+                    connection.close()
+                    continuation.resume(returning: nil)
+                } catch {
+                    continuation.resume(returning: error)
+                }
+            }
+            if !hasStarted { continuation.resume(returning: .client("no thread is left")) }
+        }
+    }
+}
