@@ -132,7 +132,7 @@ BEGIN
 BEGIN
     %s
     RETURN NULL;
-END$body$, save_tombstone));
+END$body$, save_tombstone), 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp');
 
     PERFORM electric.__make_row_function(
         electric.__row_function_name('postgres_delete', schema_name, table_name),
@@ -303,7 +303,8 @@ BEGIN
     NEW._resolved := true;
     NEW._last_modified := pg_current_xact_id()::text::bigint;%2$s
     RETURN NEW;
-END$body$, CASE WHEN l.resolve_columns = '' THEN E'\n        NULL;' ELSE l.resolve_columns END, l.clear_parking));
+END$body$, CASE WHEN l.resolve_columns = '' THEN E'\n        NULL;' ELSE l.resolve_columns END, l.clear_parking),
+        'SECURITY DEFINER SET search_path = pg_catalog, pg_temp');
 
     -- Step 3: the row itself, built from what was parked and what is there. The shadow row is complete by then, for
     -- triggers of the user may write to the same row. A row that ends as it was is written all the same, so that the
