@@ -411,9 +411,10 @@ def chain(session, rng, statements):
         problems = [line for line in answer if "ERROR" in line]
         if problems:
             raise SystemExit("tables with references: %s" % problems)
-        session.execute('INSERT INTO "%s_Org" SELECT i, true, NULL, NULL, NULL FROM generate_series(1, 4) i;'
-                        'INSERT INTO "%s_Person" SELECT o, n, NULL, NULL, NULL, NULL FROM generate_series(1, 4) o, '
-                        'generate_series(1, 4) n;' % (side, side))
+    session.execute("BEGIN; %s COMMIT;" % " ".join(
+        'INSERT INTO "%s_Org" SELECT i, true, NULL, NULL, NULL FROM generate_series(1, 4) i;'
+        'INSERT INTO "%s_Person" SELECT o, n, NULL, NULL, NULL, NULL FROM generate_series(1, 4) o, '
+        'generate_series(1, 4) n;' % (side, side) for side in ("p", "c")))
     session.execute("SELECT pg_create_logical_replication_slot('chain', 'test_decoding');")
     compared = 0
     for n in range(statements):
