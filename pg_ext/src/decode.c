@@ -100,8 +100,7 @@ prepare_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid,
 {
 	StringInfo	out = ctx->out;
 
-	if (penstock_link_pending() < FLUSH_BYTES / 2)
-		penstock_link_make_room();
+	penstock_link_make_room();
 	enlargeStringInfo(out, PENSTOCK_FRAME_HEADER);
 	decoder.message_begin = out->len;
 	decoder.in_message = true;

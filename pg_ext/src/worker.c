@@ -43,6 +43,7 @@
 #define HOUSEKEEPING		1000	/* ms */
 #define LOG_AGAIN			60000	/* ms, for the same message */
 #define WAL_WRITER_POLL		20	/* ms, while only the WAL writer flushes */
+#define STANDBY_POLL		50	/* ms, while a failover slot waits for standbys */
 #define MAX_FAILURE_DELAY	60000	/* ms */
 #define ABSENT_DELAY		300000	/* ms, until a missing database is tried */
 #define GOOD_SESSION		60000	/* ms, after which failures are forgiven */
@@ -620,6 +621,8 @@ run_session(void)
 			caught_up = penstock_decode_some();
 			if (caught_up && flush_async_commits(&timeout))
 				caught_up = false;
+			if (caught_up && penstock_position()->flush < PenstockFlushLSN())
+				timeout = Min(timeout, STANDBY_POLL);
 			keepalive_if_due(caught_up, &timeout);
 			publish_position();
 		}
