@@ -41,6 +41,11 @@ enum ChangeLogRecord {
 /// The change log holds something that no version of this program writes.
 package struct ChangeLogError: Error, Hashable, CustomStringConvertible {
     package var reason: String
+
+    package init(reason: String) {
+        self.reason = reason
+    }
+
     package var description: String { self.reason }
 }
 

@@ -1,0 +1,368 @@
+import ChangeFeed
+import HTTPServer
+import Logging
+import NIOCore
+import PostgresWire
+import Satellite
+
+/// Carries out what a session wants, on the event loop of its socket.
+///
+/// Confined to the event loop; not `Sendable`.
+final class SatelliteConnection: WebSocketSession {
+    private let socket: WebSocket
+    private let services: SatelliteServices
+    private let fanout: LoopFanout
+    private var logger: Logger
+    private var session: SatelliteSession
+    private var reference: ConnectionReference?
+
+    private var queue: [SessionEvent] = []
+    private var isHandling = false
+    private var isEnded = false
+    /// Where the session waits for transactions; nil while it does not.
+    private(set) var waitingPosition: LSN?
+    /// What the session asked for while the socket was not writable.
+    private var postponed: [SessionAction] = []
+    private var ticker: RepeatedTask?
+    private var expiry: Scheduled<Void>?
+    private var tasks: [Int: Task<Void, Never>] = [:]
+    private var nextTask = 0
+    /// Tasks of fetches, by the number of the request.
+    private var fetches: [Int: Int] = [:]
+    private var writableWaiters: [EventLoopPromise<Void>] = []
+    private var largeReader: LargeTransactionReader?
+    private var claimedID: String?
+
+    init(socket: WebSocket, services: SatelliteServices, logger: Logger) {
+        self.socket = socket
+        self.services = services
+        self.fanout = services.hub.fanout(for: socket.eventLoop)
+        self.logger = logger
+        self.session = SatelliteSession(
+            instanceID: services.instanceID, schema: services.hub.schema, limits: services.limits)
+    }
+
+    // MARK: The socket
+
+    func opened() {
+        self.reference = ConnectionReference(self, eventLoop: self.socket.eventLoop)
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        let interval = TimeAmount.seconds(self.services.pingInterval)
+        self.ticker = self.socket.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
+            bound.value.handle(.tick)
+        }
+    }
+
+    func binaryReceived(_ message: ByteBuffer) { self.handle(.messageReceived(message)) }
+    func textReceived(_ message: ByteBuffer) { self.handle(.textReceived) }
+    func activitySeen() { self.handle(.controlFrameReceived) }
+    func draining() { self.handle(.serverStopping) }
+
+    func writabilityChanged(_ isWritable: Bool) {
+        guard isWritable else { return }
+        for waiter in self.writableWaiters { waiter.succeed() }
+        self.writableWaiters = []
+        let postponed = self.postponed
+        self.postponed = []
+        for action in postponed { self.perform(action) }
+    }
+
+    func closed() {
+        self.handle(.disconnected)
+        self.finish()
+    }
+
+    /// Ends the connection for a reason of ours.
+    func end(code: UInt16, reason: String, cause: String) {
+        guard !self.isEnded else { return }
+        self.perform(.close(code: code, reason: reason, cause: cause))
+    }
+
+    private func finish() {
+        self.isEnded = true
+        self.waitingPosition = nil
+        self.ticker?.cancel()
+        self.expiry?.cancel()
+        for task in self.tasks.values { task.cancel() }
+        self.tasks = [:]
+        for waiter in self.writableWaiters { waiter.fail(ChannelError.ioOnClosedChannel) }
+        self.writableWaiters = []
+        self.postponed = []
+        if let id = self.claimedID, let reference = self.reference { self.services.hub.release(id, reference) }
+        self.claimedID = nil
+    }
+
+    // MARK: Events and actions
+
+    func handle(_ event: SessionEvent) {
+        guard !self.isEnded else { return }
+        self.queue.append(event)
+        // Why a queue: an action may have its answer at once, and the session must not be entered twice.
+        guard !self.isHandling else { return }
+        self.isHandling = true
+        var next = 0
+        while next < self.queue.count {
+            let event = self.queue[next]
+            next += 1
+            for action in self.session.receive(event) { self.perform(action) }
+        }
+        self.queue.removeAll(keepingCapacity: true)
+        self.isHandling = false
+        self.socket.flush()
+    }
+
+    func deliver(_ delivery: TransactionDelivery) {
+        self.waitingPosition = nil
+        self.handle(.transactionsAvailable(delivery))
+    }
+
+    private func perform(_ action: SessionAction) {
+        guard !self.isEnded else { return }
+        switch action {
+        case .send(let frames): self.socket.sendFramed(frames.webSocket)
+        case .ping: self.socket.ping()
+        case .close(let code, let reason, let cause):
+            self.logger.debug("session ends", metadata: ["cause": "\(cause)"])
+            self.socket.flush()
+            self.socket.close(code: code, reason: reason)
+            self.finish()
+        case .pauseReading: self.socket.channel.setOption(.autoRead, value: false).whenFailure { _ in }
+        case .resumeReading:
+            let channel = self.socket.channel
+            channel.setOption(.autoRead, value: true).whenSuccess { channel.read() }
+        case .authenticate(_, let token):
+            let authenticate = self.services.authenticate
+            self.answer { await authenticate(token) }
+        case .claim(let clientID): self.claim(clientID)
+        case .scheduleExpiry(let time): self.scheduleExpiry(at: time)
+        case .lookUpClientPosition(let clientID):
+            let store = self.services.clientState
+            self.answer {
+                do {
+                    return .clientPositionLoaded(try await store.clientPosition(of: clientID))
+                } catch {
+                    return .clientPositionFailed
+                }
+            }
+        case .apply(let transaction): self.apply(transaction)
+        case .loadHistory:
+            let hub = self.services.hub
+            self.queue(hub.isLoaded ? .historyLoaded(hub.history) : .startFailed)
+        case .loadClientState(let clientID): self.loadClientState(clientID)
+        case .needTransactions, .needOperations: self.performWhenWritable(action)
+        case .deleteClientState: self.store(.deleteState)
+        case .saveCheckpoint(let position): self.saveCheckpoint(position)
+        case .saveSubscription(let subscription): self.store(.saveSubscription(subscription))
+        case .saveUnsubscriptions(let list): self.store(.saveUnsubscriptions(list))
+        case .forgetUnsubscriptions(let ids): self.store(.forgetUnsubscriptions(ids))
+        case .removeSubscriptions(let ids): self.store(.removeSubscriptions(ids))
+        case .fetchSnapshot(let request): self.fetchSnapshot(request)
+        case .fetchKeys(let request): self.fetchKeys(request)
+        case .cancelFetch(let number):
+            if let task = self.fetches.removeValue(forKey: number) { self.tasks[task]?.cancel() }
+        }
+    }
+
+    /// An answer that is known at once.
+    private func queue(_ event: SessionEvent) {
+        if self.isHandling { self.queue.append(event) } else { self.handle(event) }
+    }
+
+    /// Runs `work` off the loop and delivers its event. The task ends with the connection.
+    @discardableResult
+    private func answer(_ work: @escaping @Sendable () async -> SessionEvent?) -> Int {
+        let number = self.nextTask
+        self.nextTask += 1
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        self.tasks[number] = Task {
+            let event = await work()
+            bound.eventLoop.execute {
+                bound.value.tasks[number] = nil
+                if let event { bound.value.handle(event) }
+            }
+        }
+        return number
+    }
+
+    // MARK: Who the client is
+
+    private func claim(_ clientID: String) {
+        guard let reference = self.reference else { return }
+        self.claimedID = clientID
+        self.logger[metadataKey: "client_id"] = "\(clientID)"
+        if let older = self.services.hub.claim(clientID, reference), older.id != reference.id {
+            older.send(.superseded)
+        }
+    }
+
+    private func scheduleExpiry(at time: Int64) {
+        self.expiry?.cancel()
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        let seconds = max(0, time - WallClock.seconds)
+        self.expiry = self.socket.eventLoop.scheduleTask(in: .seconds(seconds)) { bound.value.handle(.tokenExpired) }
+    }
+
+    // MARK: The stream
+
+    /// A slow socket slows its own session: what it asks for is answered when the peer reads again.
+    private func performWhenWritable(_ action: SessionAction) {
+        guard self.socket.isWritable else {
+            self.postponed.append(action)
+            return
+        }
+        switch action {
+        case .needTransactions(let position): self.serveTransactions(after: position)
+        case .needOperations(let position, let isFirst): self.serveOperations(of: position, isFirst: isFirst)
+        default: break
+        }
+    }
+
+    private func serveTransactions(after position: LSN) {
+        guard let recent = self.services.hub.recent(after: position) else {
+            self.catchUp(after: position)
+            return
+        }
+        if recent.upTo > position {
+            self.queue(.transactionsAvailable(recent))
+        } else {
+            self.waitingPosition = position
+            self.fanout.wait(self)
+        }
+    }
+
+    /// The position lies before what is in memory: read from the log.
+    private func catchUp(after position: LSN) {
+        let hub = self.services.hub
+        let logger = self.logger
+        self.answer {
+            do {
+                switch try await hub.feed.read(after: position) {
+                case .behindWindow: return .positionLost
+                case .entries(let entries):
+                    var enricher = TransactionEnricher(schema: hub.schema)
+                    let transactions = try await hub.enrich(entries, with: &enricher)
+                    return .transactionsAvailable(
+                        TransactionDelivery(
+                            after: position, transactions: transactions, upTo: entries.last?.header.endLSN))
+                }
+            } catch {
+                logger.warning("cannot read the change log", metadata: ["error": "\(error)"])
+                return .startFailed
+            }
+        }
+    }
+
+    private func serveOperations(of position: LSN, isFirst: Bool) {
+        let hub = self.services.hub
+        let known = isFirst ? nil : self.largeReader
+        let logger = self.logger
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        self.answer {
+            do {
+                var reader: LargeTransactionReader
+                if let known { reader = known } else { reader = try await hub.largeReader(at: position) }
+                let block = try await reader.next(hub.feed)
+                if !reader.resyncTables.isEmpty { return .operationsFailed }
+                let advanced = reader
+                bound.eventLoop.execute { bound.value.largeReader = block == nil ? nil : advanced }
+                return block.map { .operationsAvailable($0) } ?? .operationsFinished
+            } catch {
+                logger.warning("cannot read a large transaction", metadata: ["error": "\(error)"])
+                return .operationsFailed
+            }
+        }
+    }
+
+    private func loadClientState(_ clientID: String) {
+        let hub = self.services.hub
+        let store = self.services.clientState
+        self.answer {
+            do {
+                let stored = try await store.load(clientID)
+                guard hub.isLoaded, let oldest = hub.feed.oldestPosition else { return .startFailed }
+                return .clientStateLoaded(
+                    ResumeState(
+                        window: oldest...max(oldest, hub.position), checkpoint: stored.checkpoint,
+                        subscriptions: stored.subscriptions, unsubscriptions: stored.unsubscriptions,
+                        schema: hub.schema))
+            } catch {
+                return .startFailed
+            }
+        }
+    }
+
+    // MARK: State that survives
+
+    private func store(_ change: ClientStateChange) {
+        guard let clientID = self.claimedID else { return }
+        self.services.clientState.submit(change, for: clientID)
+    }
+
+    private func saveCheckpoint(_ position: LSN) {
+        guard let clientID = self.claimedID, let reference = self.reference else { return }
+        self.services.clientState.submit(.checkpoint(position), for: clientID) { reference.send(.checkpointSaved) }
+    }
+
+    // MARK: Writes
+
+    private func apply(_ transaction: ClientTransaction) {
+        guard let reference = self.reference else { return }
+        let lsn = transaction.clientLSN
+        let isTaken = self.services.writer.apply(transaction) { outcome in
+            switch outcome {
+            case .applied: reference.send(.writeApplied(clientLSN: lsn))
+            case .rejected(let message): reference.send(.writeRejected(clientLSN: lsn, message: message))
+            case .abandoned: reference.send(.serverStopping)
+            }
+        }
+        if !isTaken {
+            self.end(code: 1013, reason: "Too many writes are waiting", cause: "the write queue is full")
+        }
+    }
+
+    // MARK: Deliveries
+
+    private func fetchSnapshot(_ request: SnapshotRequest) {
+        let fetcher = self.services.snapshots
+        self.fetch(request.number) { deliver in try await fetcher.fetch(request, deliver: deliver) }
+    }
+
+    private func fetchKeys(_ request: KeysRequest) {
+        let fetcher = self.services.snapshots
+        self.fetch(request.number) { deliver in try await fetcher.fetch(request, deliver: deliver) }
+    }
+
+    private func fetch(
+        _ number: Int, _ work: @escaping @Sendable (@escaping SnapshotFetcher.Delivery) async throws -> Void
+    ) {
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        let logger = self.logger
+        let deliver: SnapshotFetcher.Delivery = { event in
+            try await bound.eventLoop.flatSubmit {
+                bound.value.handle(event)
+                return bound.value.whenWritable()
+            }.get()
+        }
+        self.fetches[number] = self.answer {
+            do {
+                try await work(deliver)
+                return .fetchFinished(number)
+            } catch is CancellationError {
+                return nil
+            } catch {
+                logger.warning("cannot fetch rows for a subscription", metadata: ["error": "\(error)"])
+                return .fetchFailed(number, .transient)
+            }
+        }
+    }
+
+    /// Completes when the peer takes more; fails when the connection has ended.
+    private func whenWritable() -> EventLoopFuture<Void> {
+        let eventLoop = self.socket.eventLoop
+        if self.isEnded { return eventLoop.makeFailedFuture(CancellationError()) }
+        if self.socket.isWritable { return eventLoop.makeSucceededVoidFuture() }
+        let promise = eventLoop.makePromise(of: Void.self)
+        self.writableWaiters.append(promise)
+        return promise.futureResult
+    }
+}
