@@ -9,7 +9,8 @@ package enum DatabaseInspector {
     ) async throws -> DatabaseReport {
         let name = slot ?? SlotName.main(database: connection.parameters.database)
         let results = try await connection.pipeline([
-            Self.serverQuery, Self.roleQuery, Self.extensionQuery, PostgresStatement(Self.slotQuery, [.text(name)]), Self.schemaQuery,
+            Self.serverQuery, Self.roleQuery, Self.extensionQuery, PostgresStatement(Self.slotQuery, [.text(name)]),
+            Self.schemaQuery,
         ]).get()
         guard results.count == 5, results[0].rowCount == 1, results[1].rowCount == 1 else {
             throw PostgresError.client("the server did not describe itself")
@@ -124,7 +125,8 @@ package enum DatabaseInspector {
             owner: row[0, 0] ?? "", isOurs: row.boolean(0, 1) ?? false, layout: nil, legacyMigrations: 0)
         guard schema.isOurs else { return schema }
         if row.boolean(0, 2) == true {
-            let layout = try await connection.query("SELECT version FROM electric.installation WHERE component = 'schema'")
+            let layout = try await connection.query(
+                "SELECT version FROM electric.installation WHERE component = 'schema'")
             schema.layout = layout.integer(0, 0).map { Int($0) }
         }
         if row.boolean(0, 3) == true {

@@ -97,7 +97,8 @@ package struct DatabaseReport: Sendable, Hashable {
 
 /// Names of the replication slots.
 package enum SlotName {
-    /// The slot of a database: its name in lower case, other characters as underscores, cut to the length of an identifier.
+    /// The slot of a database: its name in lower case, other characters as underscores, cut to the length of an
+    /// identifier.
     package static func main(database: String) -> String {
         var text = ""
         for scalar in database.unicodeScalars {

@@ -1,7 +1,8 @@
 package import Logging
 package import PostgresClient
 
-/// Installs the `electric` schema, or brings the present one up to this version; also one of the legacy service, in place.
+/// Installs the `electric` schema, or brings the present one up to this version; also one of the legacy service, in
+/// place.
 package enum Installer {
     /// What an installation found and left.
     package struct Outcome: Sendable, Hashable {
@@ -13,15 +14,16 @@ package enum Installer {
 
     /// Runs all parts in one transaction; two services that start together do it one after the other.
     ///
-    /// - Parameter lockTimeout: how long to wait for the locks of tables that the application uses; after that the attempt fails with
-    ///   55P03 and may be made again, rather than queueing the application's statements behind ours.
+    /// - Parameter lockTimeout: how long to wait for the locks of tables that the application uses; after that the
+    /// attempt fails with   55P03 and may be made again, rather than queueing the application's statements behind ours.
     package static func install(
         on connection: PostgresConnection, logger: Logger, lockTimeout: Duration = .seconds(10)
     ) async throws -> Outcome {
         let milliseconds = max(1, Int(lockTimeout / .milliseconds(1)))
         do {
             try await connection.execute("BEGIN; SET LOCAL lock_timeout = '\(milliseconds)ms'")
-            let wasThere = try await connection.query("SELECT to_regclass('electric.installation') IS NOT NULL").scalar == "t"
+            let wasThere =
+                try await connection.query("SELECT to_regclass('electric.installation') IS NOT NULL").scalar == "t"
             for file in SQLFiles.electric {
                 do {
                     try await connection.execute(file.text)

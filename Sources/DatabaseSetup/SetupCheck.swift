@@ -79,7 +79,8 @@ package struct SetupCheck: Sendable {
         let senders = report.server.walSenders
         return [
             CheckLine(
-                "server version", ok: report.server.version >= 140_000, detail: "Postgres \(report.server.versionText).",
+                "server version", ok: report.server.version >= 140_000,
+                detail: "Postgres \(report.server.versionText).",
                 remedy: "Use Postgres 14 or newer."),
             CheckLine(
                 "encoding", ok: report.encoding == "UTF8", detail: "The database is encoded in \(report.encoding).",
@@ -112,7 +113,8 @@ package struct SetupCheck: Sendable {
                 remedy: "ALTER ROLE \(name) REPLICATION; (on Amazon RDS: GRANT rds_replication TO \(name);)"),
             CheckLine(
                 "role may create schemas", ok: report.schema != nil || role.canCreateInDatabase,
-                detail: "Role \(role.name) \(role.canCreateInDatabase ? "may" : "may not") create in database \(report.database).",
+                detail:
+                    "Role \(role.name) \(role.canCreateInDatabase ? "may" : "may not") create in database \(report.database).",
                 remedy: "GRANT CREATE ON DATABASE \(SQLText.identifier(report.database)) TO \(name);"),
         ]
         switch writeMode {
@@ -136,8 +138,11 @@ package struct SetupCheck: Sendable {
         let error = await ReplicationConnection.tryOut(parameters, logger: logger)
         return CheckLine(
             "replication connection", ok: error == nil,
-            detail: error.map { "A replication connection is not possible: \($0)" } ?? "A replication connection is possible.",
-            remedy: "DATABASE_URL must lead to the server itself, not to a pooler; pg_hba.conf must admit the role to the database.")
+            detail: error.map { "A replication connection is not possible: \($0)" }
+                ?? "A replication connection is possible.",
+            remedy:
+                "DATABASE_URL must lead to the server itself, not to a pooler; pg_hba.conf must admit the role to the database."
+        )
     }
 
     private static func slot(_ report: DatabaseReport) -> [CheckLine] {
@@ -148,10 +153,13 @@ package struct SetupCheck: Sendable {
         return [
             CheckLine(
                 "replication slot", ok: !slot.isLost, severity: .warning,
-                detail: "Slot \(slot.name) is \(slot.walStatus ?? "new")\(reason); the server keeps \(slot.retainedBytes) bytes of WAL for it.",
-                remedy: "The service makes the slot anew and clients start over. Raise max_slot_wal_keep_size to avoid it."),
+                detail:
+                    "Slot \(slot.name) is \(slot.walStatus ?? "new")\(reason); the server keeps \(slot.retainedBytes) bytes of WAL for it.",
+                remedy:
+                    "The service makes the slot anew and clients start over. Raise max_slot_wal_keep_size to avoid it."),
             CheckLine(
-                "replication slot plugin", ok: slot.plugin == "pgoutput", detail: "Slot \(slot.name) uses \(slot.plugin ?? "no plugin").",
+                "replication slot plugin", ok: slot.plugin == "pgoutput",
+                detail: "Slot \(slot.name) uses \(slot.plugin ?? "no plugin").",
                 remedy: "SELECT pg_drop_replication_slot(\(SQLText.literal(slot.name)));"),
         ]
     }
@@ -163,7 +171,8 @@ package struct SetupCheck: Sendable {
         guard let schema = report.schema else {
             return [
                 CheckLine(
-                    "electric schema", ok: true, severity: .info, detail: "Schema electric is not there yet; the service installs it.")
+                    "electric schema", ok: true, severity: .info,
+                    detail: "Schema electric is not there yet; the service installs it.")
             ]
         }
         let line = CheckLine(
@@ -171,16 +180,19 @@ package struct SetupCheck: Sendable {
             remedy: "GRANT \(SQLText.identifier(schema.owner)) TO \(SQLText.identifier(report.role.name));")
         guard schema.isOurs, schema.layout != nil else { return [line] }
         let known: Set<String> = [
-            "server_version", "encoding", "primary", "wal_level", "replication_slot", "free_replication_slots", "free_wal_senders",
+            "server_version", "encoding", "primary", "wal_level", "replication_slot", "free_replication_slots",
+            "free_wal_senders",
             "role_replication", "role_superuser", "schema_ownership", "extension",
         ]
-        let result = try await connection.query("SELECT check_name, ok, severity, detail, remedy FROM electric.check_setup()")
+        let result = try await connection.query(
+            "SELECT check_name, ok, severity, detail, remedy FROM electric.check_setup()")
         return [line]
             + result.rows.compactMap { row in
                 guard let name = row[0], !known.contains(name) else { return nil }
                 return CheckLine(
                     name.replacing("_", with: " "), ok: row.boolean(1) ?? false,
-                    severity: row[2].flatMap { CheckLine.Severity(rawValue: $0) } ?? .warning, detail: row[3] ?? "", remedy: row[4])
+                    severity: row[2].flatMap { CheckLine.Severity(rawValue: $0) } ?? .warning, detail: row[3] ?? "",
+                    remedy: row[4])
             }
     }
 

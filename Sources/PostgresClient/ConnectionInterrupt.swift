@@ -9,8 +9,9 @@ import Synchronization
 
 /// Stops what a connection is doing, from any thread.
 ///
-/// A cancel request goes to the server over a connection of its own. It is only sent while the statement it is meant for is under way,
-/// and the end of that statement waits for the request, so that a late request never hits the next statement.
+/// A cancel request goes to the server over a connection of its own. It is only sent while the statement it is meant
+/// for is under way, and the end of that statement waits for the request, so that a late request never hits the next
+/// statement.
 final class ConnectionInterrupt: Sendable {
     // Why unchecked: PGcancel is immutable and made by libpq to be used from other threads.
     private struct CancelKey: @unchecked Sendable {
@@ -91,7 +92,8 @@ final class ConnectionInterrupt: Sendable {
         }
     }
 
-    /// Cancels statement `number` without blocking the caller; a server that does not react within five seconds is cut off.
+    /// Cancels statement `number` without blocking the caller; a server that does not react within five seconds is cut
+    /// off.
     func cancelInBackground(_ number: UInt64) {
         let isWaiting = self.state.withLock { state in
             if !state.isRunning || state.current != number { state.givenUp = number }

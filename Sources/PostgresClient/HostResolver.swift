@@ -4,8 +4,8 @@
     import Darwin
 #endif
 
-/// Turns a host name into the addresses to dial, by the configured family. It blocks, and is asked anew for each connection, so that
-/// a database that moves to another address is found again.
+/// Turns a host name into the addresses to dial, by the configured family. It blocks, and is asked anew for each
+/// connection, so that a database that moves to another address is found again.
 enum HostResolver {
     /// Addresses in the order to be tried; empty when libpq shall resolve the name itself.
     static func addresses(for parameters: ConnectionParameters) throws(PostgresError) -> [String] {

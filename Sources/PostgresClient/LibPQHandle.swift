@@ -205,8 +205,8 @@ final class LibPQHandle {
         return .client(text.isEmpty ? fallback : text, connectionLost: true)
     }
 
-    /// Why the connection could not be made. libpq passes on the server's text without its SQLSTATE, so the few reasons the
-    /// operator can do something about are told apart here by what libpq itself knows.
+    /// Why the connection could not be made. libpq passes on the server's text without its SQLSTATE, so the few reasons
+    /// the operator can do something about are told apart here by what libpq itself knows.
     private func connectionError(parameters: ConnectionParameters) -> PostgresError {
         let text = self.pointer.flatMap { PQerrorMessage($0) }.map { Self.trimmed(String(cString: $0)) } ?? ""
         var message = text.isEmpty ? "cannot connect to Postgres" : text

@@ -8,7 +8,8 @@ enum ParameterArena {
     /// A statement must not exceed what Postgres can allocate in one piece.
     static let maximumBytes = 1 << 30
 
-    /// Refuses what cannot be sent faithfully: libpq takes C strings, in which a zero byte would silently cut a text short.
+    /// Refuses what cannot be sent faithfully: libpq takes C strings, in which a zero byte would silently cut a text
+    /// short.
     static func check(_ statement: PostgresStatement) throws(PostgresError) {
         guard statement.parameters.count <= Self.maximumCount else {
             throw PostgresError(sqlState: "54023", message: "a statement has more than 65535 parameters")
@@ -27,7 +28,8 @@ enum ParameterArena {
                 case .textBytes(let buffer): buffer.readableBytesView.contains(0)
                 }
             if holdsZero {
-                throw PostgresError(sqlState: "22021", message: "a text value contains a zero byte, which Postgres cannot hold")
+                throw PostgresError(
+                    sqlState: "22021", message: "a text value contains a zero byte, which Postgres cannot hold")
             }
         }
     }

@@ -4,9 +4,9 @@ package import NIOCore
 
 /// A connection to Postgres.
 ///
-/// The actor runs on a thread of its own, where libpq may block. Statements run one at a time, in the order of the calls. A cancelled
-/// task cancels its statement in the server. Use one connection from one place at a time (``PostgresPool`` sees to it): two tasks
-/// that share one share its transaction as well.
+/// The actor runs on a thread of its own, where libpq may block. Statements run one at a time, in the order of the
+/// calls. A cancelled task cancels its statement in the server. Use one connection from one place at a time
+/// (``PostgresPool`` sees to it): two tasks that share one share its transaction as well.
 package actor PostgresConnection {
     private nonisolated let executor: ThreadExecutor
     private nonisolated let interrupt: ConnectionInterrupt
@@ -33,7 +33,8 @@ package actor PostgresConnection {
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor.asUnownedSerialExecutor() }
 
-    /// A handle on its way from the thread that opened it to the actor that owns it from then on, and at last to the one that closes it.
+    /// A handle on its way from the thread that opened it to the actor that owns it from then on, and at last to the
+    /// one that closes it.
     // Why unchecked: at any time there is one thread that uses it.
     private struct Opened: @unchecked Sendable {
         let handle: LibPQHandle
@@ -59,14 +60,17 @@ package actor PostgresConnection {
     package static func connect(
         _ parameters: ConnectionParameters, logger: Logger = Logger(label: "penstock.postgres")
     ) async throws -> PostgresConnection {
-        let opened = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Opened, any Error>) in
+        let opened = try await withCheckedThrowingContinuation {
+            (continuation: CheckedContinuation<Opened, any Error>) in
             let hasStarted = BackgroundThread.start(name: "pg-connect") {
                 continuation.resume(
                     with: Result {
                         Opened(handle: try LibPQHandle(parameters: parameters, replication: false, logger: logger))
                     })
             }
-            if !hasStarted { continuation.resume(throwing: PostgresError.client("no thread is left", connectionLost: true)) }
+            if !hasStarted {
+                continuation.resume(throwing: PostgresError.client("no thread is left", connectionLost: true))
+            }
         }
         guard let executor = ThreadExecutor(name: "pg-connection") else {
             opened.handle.close()
@@ -97,8 +101,8 @@ package actor PostgresConnection {
         return result
     }
 
-    /// Runs a script of one or more statements by the simple protocol and returns the last result. Without a `BEGIN` of its own the
-    /// script is one transaction.
+    /// Runs a script of one or more statements by the simple protocol and returns the last result. Without a `BEGIN` of
+    /// its own the script is one transaction.
     @discardableResult
     package nonisolated func execute(_ script: String) async throws -> QueryResult? {
         try await self.interruptible { connection, number throws(PostgresError) in
@@ -106,15 +110,17 @@ package actor PostgresConnection {
         }
     }
 
-    /// Sends all statements at once and reads all answers: one round trip. After an error the server skips the rest; statements before
-    /// a `COMMIT` that succeeded stay committed. Throws only what prevented sending; everything else is in the outcome.
+    /// Sends all statements at once and reads all answers: one round trip. After an error the server skips the rest;
+    /// statements before a `COMMIT` that succeeded stay committed. Throws only what prevented sending; everything else
+    /// is in the outcome.
     package nonisolated func pipeline(_ statements: [PostgresStatement]) async throws -> PipelineOutcome {
         try await self.interruptible { connection, number throws(PostgresError) in
             try connection.runPipeline(statements, number: number)
         }
     }
 
-    /// Begins `COPY (...) TO STDOUT`; the rows are pulled from the returned reader. Any later call on the connection ends the copy.
+    /// Begins `COPY (...) TO STDOUT`; the rows are pulled from the returned reader. Any later call on the connection
+    /// ends the copy.
     package nonisolated func copyOut(_ sql: String) async throws -> CopyOutReader {
         let number = try await self.interruptible { connection, number throws(PostgresError) in
             try connection.startCopyOut(sql, number: number)
@@ -206,7 +212,8 @@ package actor PostgresConnection {
         for statement in list { try ParameterArena.check(statement) }
         let connection = try self.handle.connection()
         guard PQenterPipelineMode(connection) == 1 else { throw self.handle.lost() }
-        // Which answers to expect: a statement used for the first time is parsed first, and that has an answer of its own.
+        // Which answers to expect: a statement used for the first time is parsed first, and that has an answer of its
+        // own.
         var expected: [Expected] = []
         expected.reserveCapacity(list.count + 1)
         for statement in list {
@@ -262,7 +269,9 @@ package actor PostgresConnection {
                         failure = failure ?? self.handle.completed(error)
                     }
                 }
-                if case .preparation(let sql) = item, failure != nil || outcome.error != nil { self.statements.forget(sql) }
+                if case .preparation(let sql) = item, failure != nil || outcome.error != nil {
+                    self.statements.forget(sql)
+                }
                 outcome.error = outcome.error ?? failure
                 if outcome.error?.connectionLost == true { return outcome }
             }
@@ -279,7 +288,8 @@ package actor PostgresConnection {
             }
             if PQexitPipelineMode(try self.handle.connection()) == 0 { throw self.handle.lost() }
         } catch {
-            // Why: a server that ends the session says so by an error before it closes the connection. That one is the better story.
+            // Why: a server that ends the session says so by an error before it closes the connection. That one is the
+            // better story.
             if outcome.error == nil {
                 outcome.error = error
             } else {
@@ -356,7 +366,7 @@ package actor PostgresConnection {
         }
         do {
             _ = try self.handle.collectResults()
-        } catch where error.connectionLost {
+        } catch  where error.connectionLost {
             throw error
         } catch {
             // The answer to the cancel request.
@@ -381,7 +391,8 @@ package struct CopyOutReader: Sendable {
         self.number = number
     }
 
-    /// Whole rows, as they come, until `maxBytes` are reached or no more are at hand; nil after the last. A single row may exceed the limit.
+    /// Whole rows, as they come, until `maxBytes` are reached or no more are at hand; nil after the last. A single row
+    /// may exceed the limit.
     package func nextChunk(maxBytes: Int = 256 * 1024) async throws -> ByteBuffer? {
         try await self.connection.nextCopyChunk(self.number, maxBytes: maxBytes)
     }

@@ -1,9 +1,9 @@
 /// An error reported by Postgres, or by the connection to it.
 ///
-/// The description never holds row values, passwords or statement text, so it may be logged. Postgres puts values of rows into
-/// the detail of many errors, and into the message of some (classes 22, 23 and P0, where applications write their own); those
-/// texts are only in ``message``, ``detail`` and `String(reflecting:)`. Compare and branch on ``sqlState`` alone: texts depend on the
-/// language of the server.
+/// The description never holds row values, passwords or statement text, so it may be logged. Postgres puts values of
+/// rows into the detail of many errors, and into the message of some (classes 22, 23 and P0, where applications write
+/// their own); those texts are only in ``message``, ``detail`` and `String(reflecting:)`. Compare and branch on
+/// ``sqlState`` alone: texts depend on the language of the server.
 package struct PostgresError: Error, Sendable {
     /// The five characters of the SQLSTATE; empty when the error did not come from the server.
     package var sqlState: String
@@ -43,8 +43,9 @@ package struct PostgresError: Error, Sendable {
     /// The first two characters of the SQLSTATE.
     package var sqlStateClass: String { String(self.sqlState.prefix(2)) }
 
-    /// Whether the same work may succeed when it is tried again: a lost connection, a serialization failure, a deadlock, a lock
-    /// that was not available, a server that is starting or stopping, or one that is short of resources.
+    /// Whether the same work may succeed when it is tried again: a lost connection, a serialization failure, a
+    /// deadlock, a lock that was not available, a server that is starting or stopping, or one that is short of
+    /// resources.
     package var isTransient: Bool {
         if self.connectionLost { return true }
         switch self.sqlState {

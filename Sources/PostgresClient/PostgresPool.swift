@@ -3,9 +3,10 @@ import Synchronization
 
 /// A bounded number of connections to one database.
 ///
-/// A connection is lent to one caller at a time. Callers wait in the order of their arrival, at most ``Configuration/maximumWaiters`` of
-/// them and each at most ``Configuration/acquireTimeout``; beyond that they get an error. Connections are opened when needed, examined when
-/// they have been idle for a while, and replaced when lost. What a caller leaves open (a transaction, a copy) is ended for it.
+/// A connection is lent to one caller at a time. Callers wait in the order of their arrival, at most
+/// ``Configuration/maximumWaiters`` of them and each at most ``Configuration/acquireTimeout``; beyond that they get an
+/// error. Connections are opened when needed, examined when they have been idle for a while, and replaced when lost.
+/// What a caller leaves open (a transaction, a copy) is ended for it.
 package final class PostgresPool: Sendable {
     package struct Configuration: Sendable {
         package var maximumConnections = 10
@@ -145,7 +146,9 @@ package final class PostgresPool: Sendable {
         let now = ContinuousClock.now
         let decision: Decision = self.state.withLock { state in
             if state.isClosed { return .fail(Self.closed) }
-            if let entry = state.idle.popLast() { return .lease(.connection(entry.connection, idleFor: now - entry.since)) }
+            if let entry = state.idle.popLast() {
+                return .lease(.connection(entry.connection, idleFor: now - entry.since))
+            }
             if state.count < self.configuration.maximumConnections {
                 state.count += 1
                 return .lease(.permission)
@@ -175,7 +178,9 @@ package final class PostgresPool: Sendable {
                     if state.cancelled.remove(id) != nil { return .failure(CancellationError()) }
                     if state.isClosed { return .failure(Self.closed) }
                     // One may have come back since the decision to wait.
-                    if let entry = state.idle.popLast() { return .success(.connection(entry.connection, idleFor: .zero)) }
+                    if let entry = state.idle.popLast() {
+                        return .success(.connection(entry.connection, idleFor: .zero))
+                    }
                     if state.count < self.configuration.maximumConnections {
                         state.count += 1
                         return .success(.permission)
@@ -196,7 +201,8 @@ package final class PostgresPool: Sendable {
     private func give(up id: UInt64, _ error: any Error) {
         let waiter: Waiter? = self.state.withLock { state in
             guard let index = state.waiters.firstIndex(where: { $0.id == id }) else {
-                // Cancelled before it began to wait, or after it was served; ids are never used twice, and the set is kept small.
+                // Cancelled before it began to wait, or after it was served; ids are never used twice, and the set is
+                // kept small.
                 if error is CancellationError { state.cancelled.insert(id) }
                 if state.cancelled.count > self.configuration.maximumWaiters { state.cancelled.removeAll() }
                 return nil
@@ -211,7 +217,8 @@ package final class PostgresPool: Sendable {
         PostgresError(sqlState: "53300", message: message)
     }
 
-    /// Opens a connection for a caller who has the permission, trying again until `deadline` when the server is not there.
+    /// Opens a connection for a caller who has the permission, trying again until `deadline` when the server is not
+    /// there.
     private func open(until deadline: ContinuousClock.Instant) async throws -> PostgresConnection {
         var pause = self.configuration.firstBackoff
         while true {

@@ -90,7 +90,8 @@ package struct PipelineOutcome: Sendable {
         self.error = error
     }
 
-    /// Index of the statement that failed, or whose answer was awaited when the connection was lost; nil when all went well.
+    /// Index of the statement that failed, or whose answer was awaited when the connection was lost; nil when all went
+    /// well.
     package var failedIndex: Int? { self.error == nil ? nil : self.results.count }
 
     /// All results, or the error.

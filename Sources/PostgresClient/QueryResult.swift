@@ -1,7 +1,8 @@
 import CLibPQ
 package import NIOCore
 
-/// The rows a statement returned, in text form. Values are read where libpq put them; nothing is copied before it is asked for.
+/// The rows a statement returned, in text form. Values are read where libpq put them; nothing is copied before it is
+/// asked for.
 package struct QueryResult: Sendable {
     /// Owner of the `PGresult`.
     // Why unchecked: a PGresult is never changed after libpq hands it out, and is freed once, by the last reference.

@@ -11,7 +11,8 @@ package import PostgresWire
 
 /// A connection that receives the WAL of one database through a logical slot.
 ///
-/// All calls block and belong to one thread of the caller's, except ``wake()`` and ``abort()``, which any thread may use.
+/// All calls block and belong to one thread of the caller's, except ``wake()`` and ``abort()``, which any thread may
+/// use.
 // Why unchecked: everything but the two calls named is confined to one thread by contract.
 package final class ReplicationConnection: @unchecked Sendable {
     private let handle: LibPQHandle
@@ -42,7 +43,8 @@ package final class ReplicationConnection: @unchecked Sendable {
 
     package func identifySystem() throws(PostgresError) -> SystemIdentity {
         guard let result = try self.execute("IDENTIFY_SYSTEM"), result.rowCount == 1,
-            let identifier = result[0, 0], let timeline = result.integer(0, 1), let position = result[0, 2].flatMap({ LSN($0) })
+            let identifier = result[0, 0], let timeline = result.integer(0, 1),
+            let position = result[0, 2].flatMap({ LSN($0) })
         else { throw .client("the server did not identify itself") }
         return SystemIdentity(
             systemIdentifier: identifier, timeline: Int(timeline), position: position, database: result[0, 3])
@@ -75,7 +77,8 @@ package final class ReplicationConnection: @unchecked Sendable {
 
     // MARK: Receiving
 
-    /// The next frame. `.idle` comes after `timeoutMilliseconds` without one, or upon ``wake()``; a negative timeout waits for ever.
+    /// The next frame. `.idle` comes after `timeoutMilliseconds` without one, or upon ``wake()``; a negative timeout
+    /// waits for ever.
     package func receive(timeoutMilliseconds: Int32) throws(PostgresError) -> ReplicationFrame {
         var hasWaited = false
         while true {
@@ -83,7 +86,8 @@ package final class ReplicationConnection: @unchecked Sendable {
                 defer { PQfreemem(row.start) }
                 switch try Self.header(of: row) {
                 case .data(let start, let end):
-                    let body = UnsafeRawBufferPointer(start: row.start + Self.dataHeaderLength, count: row.length - Self.dataHeaderLength)
+                    let body = UnsafeRawBufferPointer(
+                        start: row.start + Self.dataHeaderLength, count: row.length - Self.dataHeaderLength)
                     return .xlogData(start: start, end: end, message: ByteBuffer(bytes: body))
                 case .keepalive(let end, let replyRequested):
                     return .keepalive(end: end, replyRequested: replyRequested)
@@ -97,8 +101,8 @@ package final class ReplicationConnection: @unchecked Sendable {
         }
     }
 
-    /// Takes everything that is at hand, up to about `maxBytes`, waiting up to `timeoutMilliseconds` for the first message. The batch
-    /// stays empty after the timeout and upon ``wake()``.
+    /// Takes everything that is at hand, up to about `maxBytes`, waiting up to `timeoutMilliseconds` for the first
+    /// message. The batch stays empty after the timeout and upon ``wake()``.
     package func receive(
         into batch: inout ReplicationBatch, maxBytes: Int = 1 << 20, timeoutMilliseconds: Int32
     ) throws(PostgresError) {
@@ -113,7 +117,8 @@ package final class ReplicationConnection: @unchecked Sendable {
                     if batch.bytes.capacity == 0 { batch.bytes.reserveCapacity(min(maxBytes, 64 * 1024)) }
                     batch.bytes.writeInteger(UInt32(length))
                     let offset = batch.bytes.writerIndex
-                    batch.bytes.writeBytes(UnsafeRawBufferPointer(start: row.start + Self.dataHeaderLength, count: length))
+                    batch.bytes.writeBytes(
+                        UnsafeRawBufferPointer(start: row.start + Self.dataHeaderLength, count: length))
                     batch.messages.append(.init(start: start, end: end, offset: offset, length: length))
                 case .keepalive(let end, let replyRequested):
                     batch.keepaliveEnd = end
@@ -130,7 +135,8 @@ package final class ReplicationConnection: @unchecked Sendable {
 
     /// Waits for the socket. True when the caller has waited long enough, or was woken.
     private func waitForInput(timeoutMilliseconds: Int32) throws(PostgresError) -> Bool {
-        switch try self.handle.waitReadable(timeoutMilliseconds: timeoutMilliseconds, wakeDescriptor: self.pipe.readEnd) {
+        switch try self.handle.waitReadable(timeoutMilliseconds: timeoutMilliseconds, wakeDescriptor: self.pipe.readEnd)
+        {
         case .readable:
             try self.handle.consumeInput()
             return false
@@ -227,7 +233,8 @@ package final class ReplicationConnection: @unchecked Sendable {
         self.pipe.wake()
     }
 
-    /// Ends the stream politely: what is still under way is dropped (the slot keeps it), and the connection takes commands again.
+    /// Ends the stream politely: what is still under way is dropped (the slot keeps it), and the connection takes
+    /// commands again.
     package func stop() throws(PostgresError) {
         guard self.isStreaming else { return }
         let connection = try self.handle.connection()
@@ -252,7 +259,9 @@ package final class ReplicationConnection: @unchecked Sendable {
                 if PQputCopyEnd(connection, nil) != 1 || PQflush(connection) < 0 { throw self.handle.lost() }
                 continue
             }
-            if case .failure(let error) = LibPQHandle.classify(raw) { failure = failure ?? self.handle.completed(error) }
+            if case .failure(let error) = LibPQHandle.classify(raw) {
+                failure = failure ?? self.handle.completed(error)
+            }
         }
         if let failure { throw failure }
         if !self.handle.isUsable { throw self.handle.lost("the server has closed the replication connection") }

@@ -7,8 +7,8 @@ import CLibPQ
 #endif
 /// A thread of its own that runs jobs one after the other: the place for calls that block.
 ///
-/// It is the serial executor of ``PostgresConnection``, so libpq never blocks an event loop or the cooperative pool. The thread ends
-/// after ``shutdown()``, once the jobs already enqueued have run.
+/// It is the serial executor of ``PostgresConnection``, so libpq never blocks an event loop or the cooperative pool.
+/// The thread ends after ``shutdown()``, once the jobs already enqueued have run.
 final class ThreadExecutor: SerialExecutor {
     private struct State {
         var jobs: [UnownedJob] = []

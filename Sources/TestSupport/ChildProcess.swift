@@ -43,7 +43,8 @@ package enum ChildProcess {
     ) async throws -> String {
         let outcome = try await Self.run(arguments, input: input, environment: environment)
         guard outcome.status == 0 else {
-            throw TestSupportError("\(arguments.joined(separator: " ")) ended with \(outcome.status):\n\(outcome.output)")
+            throw TestSupportError(
+                "\(arguments.joined(separator: " ")) ended with \(outcome.status):\n\(outcome.output)")
         }
         return outcome.output
     }
@@ -71,7 +72,8 @@ package enum ChildProcess {
 
     /// Starts a program with its standard streams bound to files. The caller waits for it.
     package static func spawn(
-        _ arguments: [String], environment: [String: String] = [:], directory: String? = nil, input: String = "/dev/null",
+        _ arguments: [String], environment: [String: String] = [:], directory: String? = nil,
+        input: String = "/dev/null",
         output: String = "/dev/null", inputDescriptor: Int32 = -1
     ) throws -> pid_t {
         // posix_spawn has no portable way to change the directory.
@@ -96,7 +98,9 @@ package enum ChildProcess {
         defer { for pointer in argv + envp { free(pointer) } }
         var child: pid_t = 0
         let status = posix_spawnp(&child, arguments[0], &actions, nil, &argv, &envp)
-        guard status == 0 else { throw TestSupportError("cannot start \(arguments[0]): \(String(cString: strerror(status)))") }
+        guard status == 0 else {
+            throw TestSupportError("cannot start \(arguments[0]): \(String(cString: strerror(status)))")
+        }
         return child
     }
 }

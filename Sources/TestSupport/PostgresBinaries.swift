@@ -16,8 +16,8 @@ package struct PostgresVersion: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { "Postgres \(self.major)" }
 
-    /// Where the server's programs are: `PENSTOCK_PG<major>_BIN`, else `.build/postgres-<major>/bin` in the package, else where
-    /// Debian and Homebrew put them.
+    /// Where the server's programs are: `PENSTOCK_PG<major>_BIN`, else `.build/postgres-<major>/bin` in the package,
+    /// else where Debian and Homebrew put them.
     package var binaryDirectory: String? {
         var candidates: [String] = []
         if let named = ProcessInfo.processInfo.environment["PENSTOCK_PG\(self.major)_BIN"], !named.isEmpty {
@@ -45,6 +45,7 @@ package struct PostgresVersion: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static var packageDirectory: String {
-        URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().path
     }
 }

@@ -8,8 +8,9 @@ import Synchronization
 
 /// A private Postgres server for tests, in a directory of its own under `/tmp`.
 ///
-/// Nothing of it outlives the test process, not even one that was killed: a small shell waits at the end of a pipe whose other end this
-/// process holds, and clears up when the pipe closes. Postgres refuses to run as root; the server then runs as user `postgres`.
+/// Nothing of it outlives the test process, not even one that was killed: a small shell waits at the end of a pipe
+/// whose other end this process holds, and clears up when the pipe closes. Postgres refuses to run as root; the server
+/// then runs as user `postgres`.
 package final class TestCluster: Sendable {
     package enum StopMode: String, Sendable {
         case fast
@@ -39,7 +40,8 @@ package final class TestCluster: Sendable {
         version: PostgresVersion = .v15, settings: [String: String] = [:], preloadExtension: Bool = false
     ) async throws -> TestCluster {
         guard let binaries = version.binaryDirectory else {
-            throw TestSupportError("\(version) is not installed; set PENSTOCK_PG\(version.major)_BIN to its bin directory")
+            throw TestSupportError(
+                "\(version) is not installed; set PENSTOCK_PG\(version.major)_BIN to its bin directory")
         }
         var lastError: (any Error)?
         // Why: between our asking for a free port and Postgres taking it, another test may have taken it.
@@ -65,7 +67,8 @@ package final class TestCluster: Sendable {
         var preloadExtension: Bool
     }
 
-    /// The one cluster of this process with the given properties; tests use databases of their own in it (``createDatabase()``).
+    /// The one cluster of this process with the given properties; tests use databases of their own in it
+    /// (``createDatabase()``).
     package static func shared(
         version: PostgresVersion = .v15, settings: [String: String] = [:], preloadExtension: Bool = false
     ) async throws -> TestCluster {
@@ -213,7 +216,8 @@ package final class TestCluster: Sendable {
         try await self.runAsServer(["\(self.binaries)/pg_ctl", "reload", "-D", self.dataDirectory, "-s"])
     }
 
-    /// Ends the postmaster and every process of the server as a power cut would; ``start()`` brings it back by crash recovery.
+    /// Ends the postmaster and every process of the server as a power cut would; ``start()`` brings it back by crash
+    /// recovery.
     package func kill() async throws {
         guard let postmaster = self.postmasterID else { throw TestSupportError("the cluster is not running") }
         // Stopped first, so that it starts no new child while the present ones are listed.
@@ -222,9 +226,12 @@ package final class TestCluster: Sendable {
         for process in [postmaster] + children { _ = Foundation.kill(process, SIGKILL) }
         let deadline = ContinuousClock.now + .seconds(30)
         for process in [postmaster] + children {
-            while Self.isRunning(process), ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(5)) }
+            while Self.isRunning(process), ContinuousClock.now < deadline {
+                try await Task.sleep(for: .milliseconds(5))
+            }
         }
-        // Why: where nobody reaps orphans, a killed postmaster remains as a zombie, and Postgres takes that for a running one.
+        // Why: where nobody reaps orphans, a killed postmaster remains as a zombie, and Postgres takes that for a
+        // running one.
         unlink("\(self.dataDirectory)/postmaster.pid")
         unlink("\(self.socketDirectory)/.s.PGSQL.\(self.port)")
         unlink("\(self.socketDirectory)/.s.PGSQL.\(self.port).lock")
@@ -232,7 +239,9 @@ package final class TestCluster: Sendable {
 
     /// Process id of the postmaster; nil when the server is down.
     package var postmasterID: pid_t? {
-        guard let text = try? String(contentsOfFile: "\(self.dataDirectory)/postmaster.pid", encoding: .utf8) else { return nil }
+        guard let text = try? String(contentsOfFile: "\(self.dataDirectory)/postmaster.pid", encoding: .utf8) else {
+            return nil
+        }
         return text.split(separator: "\n").first.flatMap { pid_t($0) }
     }
 
@@ -276,7 +285,8 @@ package final class TestCluster: Sendable {
         let environment = ["LC_ALL": "C", "PGHOST": "", "PGOPTIONS": ""]
         let prefix =
             geteuid() == 0 ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] : []
-        let outcome = try await ChildProcess.run(prefix + arguments, environment: environment, directory: self.directory)
+        let outcome = try await ChildProcess.run(
+            prefix + arguments, environment: environment, directory: self.directory)
         guard mayFail || outcome.status == 0 else {
             throw TestSupportError("\(arguments[0]) ended with \(outcome.status):\n\(outcome.output)")
         }
@@ -316,12 +326,15 @@ package final class TestCluster: Sendable {
         return name
     }
 
-    /// Runs a script through `psql` and returns its output, unaligned and without headings. It stops at the first error and throws it.
+    /// Runs a script through `psql` and returns its output, unaligned and without headings. It stops at the first error
+    /// and throws it.
     @discardableResult
-    package func psql(_ script: String, database: String = "postgres", user: String = "postgres") async throws -> String {
+    package func psql(_ script: String, database: String = "postgres", user: String = "postgres") async throws -> String
+    {
         let output = try await ChildProcess.check(
             [
-                "\(self.binaries)/psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.socketDirectory, "-p",
+                "\(self.binaries)/psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.socketDirectory,
+                "-p",
                 String(self.port), "-U", user, "-d", database, "-f", "-",
             ], input: script)
         return output.trimmingCharacters(in: .newlines)

@@ -4,13 +4,15 @@ import Synchronization
 
 /// Writes clients' transactions to Postgres (`ELECTRIC_WRITE_TO_PG_MODE=direct_writes`).
 ///
-/// Transactions of one client are written in the order of their submission, whichever connection of the client's they came over; clients
-/// are written concurrently over a few connections. A transaction takes one round trip, and transactions of a client that wait together
-/// share it. Each is a transaction of Postgres' own that also moves the client's acknowledged position. Errors that may pass
-/// are tried again, without end and in order; others reject the one transaction, move the client's position past it and tell the submitter.
-/// A repeated transaction changes nothing, so whatever was lost on the way may be submitted again.
+/// Transactions of one client are written in the order of their submission, whichever connection of the client's they
+/// came over; clients are written concurrently over a few connections. A transaction takes one round trip, and
+/// transactions of a client that wait together share it. Each is a transaction of Postgres' own that also moves the
+/// client's acknowledged position. Errors that may pass are tried again, without end and in order; others reject the
+/// one transaction, move the client's position past it and tell the submitter. A repeated transaction changes nothing,
+/// so whatever was lost on the way may be submitted again.
 package final class DirectWriter: Sendable {
-    /// Bounds of the queue. Past a limit ``Admission/acceptedAndFull`` asks the submitter to wait; past twice the limit it is refused.
+    /// Bounds of the queue. Past a limit ``Admission/acceptedAndFull`` asks the submitter to wait; past twice the limit
+    /// it is refused.
     package struct Limits: Sendable {
         package var transactionsPerClient = 1000
         package var bytesPerClient = 16 << 20
@@ -27,7 +29,8 @@ package final class DirectWriter: Sendable {
     /// What the queue says to a submission.
     package enum Admission: Sendable, Hashable {
         case accepted
-        /// Accepted. Submit the client's next transaction after a completion of an earlier one; this one's completion comes for sure.
+        /// Accepted. Submit the client's next transaction after a completion of an earlier one; this one's completion
+        /// comes for sure.
         case acceptedAndFull
         /// Not accepted: the submitter went on although it was asked to wait.
         case refused
@@ -88,7 +91,8 @@ package final class DirectWriter: Sendable {
 
     /// Hands a transaction over without waiting; may be called on an event loop.
     ///
-    /// - Parameter completion: called once when the transaction has been dealt with, on a thread of the writer's; never after `refused` and `closed`.
+    /// - Parameter completion: called once when the transaction has been dealt with, on a thread of the writer's; never
+    /// after `refused` and `closed`.
     package func submit(
         _ transaction: WriteTransaction, completion: @escaping @Sendable (WriteOutcome) -> Void
     ) -> Admission {
@@ -117,7 +121,8 @@ package final class DirectWriter: Sendable {
 
     // MARK: Running
 
-    /// Writes until ``drain(within:)`` has been called or the task is cancelled; then tells the submitters of what is left.
+    /// Writes until ``drain(within:)`` has been called or the task is cancelled; then tells the submitters of what is
+    /// left.
     package func run() async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
@@ -154,7 +159,8 @@ package final class DirectWriter: Sendable {
         var duration: Duration
     }
 
-    /// A client that pauses keeps its place, and nobody takes its later transactions; the workers write others meanwhile.
+    /// A client that pauses keeps its place, and nobody takes its later transactions; the workers write others
+    /// meanwhile.
     private func releaseAfterPauses(_ pauses: AsyncStream<Pause>) async {
         await withDiscardingTaskGroup { group in
             for await pause in pauses {
@@ -206,7 +212,7 @@ package final class DirectWriter: Sendable {
             // A transaction that has failed is tried alone, so that nothing is sent in vain behind it.
             return try await self.write(first.attempts > 0 ? [first] : entries, of: clientID, on: open)
         } catch let error as PostgresError {
-            return await self.handle(error, attempts: first.attempts, of: clientID, transaction: first.transaction, on: connection)
+            return await self.handle(error, with: first, of: clientID, on: connection)
         } catch {
             return Progress(pause: self.limits.firstRetryPause, needsReconnection: true)
         }
@@ -243,8 +249,7 @@ package final class DirectWriter: Sendable {
         if let error = outcome.error {
             let position = commits.firstIndex { $0 >= outcome.results.count } ?? 0
             let entry = entries[min(position, entries.count - 1)]
-            return await self.handle(
-                error, attempts: entry.attempts, of: clientID, transaction: entry.transaction, on: connection)
+            return await self.handle(error, with: entry, of: clientID, on: connection)
         }
         if let refusal {
             let entry = entries[commits.count]
@@ -260,7 +265,9 @@ package final class DirectWriter: Sendable {
     }
 
     /// A pipeline; a value that cannot be sent at all is the fault of the transaction at the front.
-    private func send(_ statements: [PostgresStatement], on connection: PostgresConnection) async throws -> PipelineOutcome {
+    private func send(_ statements: [PostgresStatement], on connection: PostgresConnection) async throws
+        -> PipelineOutcome
+    {
         do {
             return try await connection.pipeline(statements)
         } catch let error as PostgresError where !error.connectionLost {
@@ -280,7 +287,8 @@ package final class DirectWriter: Sendable {
             let table = try await self.tables.description(schema: change.schema, table: change.table, on: connection)
             guard let table else {
                 throw WriteStatements.Refusal(
-                    sqlState: "42P01", message: "table \(change.schema).\(change.table) is not electrified", mayBeStale: true)
+                    sqlState: "42P01", message: "table \(change.schema).\(change.table) is not electrified",
+                    mayBeStale: true)
             }
             tables.append(table)
         }
@@ -290,18 +298,21 @@ package final class DirectWriter: Sendable {
     // MARK: Failures
 
     private func handle(
-        _ error: PostgresError, attempts: Int, of clientID: String, transaction: WriteTransaction,
-        on connection: PostgresConnection?
+        _ error: PostgresError, with entry: WriteQueue.Entry, of clientID: String, on connection: PostgresConnection?
     ) async -> Progress {
         self.counters.withLock { $0.lastError = "\(error)" }
         var needsReconnection = false
         if !error.connectionLost, let connection {
             needsReconnection = await !self.endTransaction(on: connection)
         }
-        switch WriteFailure(error, attempt: attempts) {
+        switch WriteFailure(error, attempt: entry.attempts) {
         case .reject:
             guard let connection, !needsReconnection else { return Progress(needsReconnection: true) }
-            return await self.reject(transaction, sqlState: error.sqlState, message: error.message, on: connection)
+            if error.sqlState == "23503", !entry.isSorted, await self.sort(entry, of: clientID, on: connection) {
+                return Progress()
+            }
+            return await self.reject(
+                entry.transaction, sqlState: error.sqlState, message: error.message, on: connection)
         case .retryWithFreshDescriptions:
             self.tables.invalidate()
             self.queue.noteAttempt(of: clientID)
@@ -311,6 +322,20 @@ package final class DirectWriter: Sendable {
         case .reconnect:
             return self.retry(error, of: clientID, needsReconnection: true)
         }
+    }
+
+    /// Puts the changes of a transaction that has met a foreign key in an order that respects them; false when there is
+    /// no other order.
+    private func sort(_ entry: WriteQueue.Entry, of clientID: String, on connection: PostgresConnection) async -> Bool {
+        guard entry.transaction.changes.count > 1,
+            let tables = try? await self.descriptions(for: entry.transaction, on: connection),
+            let order = try? await ForeignKeyOrder.read(from: connection)
+        else { return false }
+        let keys = Dictionary(tables.map { ("\($0.schema).\($0.table)", $0.keyNames) }) { first, _ in first }
+        guard let sorted = order.sorted(entry.transaction.changes, keyNames: { keys["\($0.schema).\($0.table)"] ?? [] })
+        else { return false }
+        self.queue.sortFront(of: clientID, sorted)
+        return true
     }
 
     private func endTransaction(on connection: PostgresConnection) async -> Bool {

@@ -10,7 +10,8 @@ struct TableDescription: Sendable, Hashable {
         var isBinary: Bool
         /// Computed by Postgres: never written.
         var isGenerated: Bool
-        /// 0-based place among the columns outside the primary key, in the catalogue's order: the column's bit in the mask.
+        /// 0-based place among the columns outside the primary key, in the catalogue's order: the column's bit in the
+        /// mask.
         var maskIndex: Int?
     }
 
@@ -28,7 +29,8 @@ struct TableDescription: Sendable, Hashable {
     }
 }
 
-/// Descriptions of electrified tables, read from the catalogue when first needed and kept until a migration makes them stale.
+/// Descriptions of electrified tables, read from the catalogue when first needed and kept until a migration makes them
+/// stale.
 final class TableDescriptions: Sendable {
     private struct Name: Hashable {
         var schema: String
@@ -77,7 +79,8 @@ final class TableDescriptions: Sendable {
             let isKey = row.boolean(1) ?? false
             defer { if !isKey { maskIndex += 1 } }
             return TableDescription.Column(
-                name: row[0] ?? "", isKey: isKey, isBinary: row.boolean(2) ?? false, isGenerated: row.boolean(3) ?? false,
+                name: row[0] ?? "", isKey: isKey, isBinary: row.boolean(2) ?? false,
+                isGenerated: row.boolean(3) ?? false,
                 maskIndex: isKey ? nil : maskIndex)
         }
         let description = TableDescription(schema: schema, table: table, shadow: shadow, columns: columns)

@@ -26,7 +26,8 @@ enum TagText {
         return result
     }
 
-    /// UTC with milliseconds. Days are counted in eras of 400 years that begin on 1 March, which puts the leap day last.
+    /// UTC with milliseconds. Days are counted in eras of 400 years that begin on 1 March, which puts the leap day
+    /// last.
     static func timestamp(_ milliseconds: Int64) -> String {
         let dayLength: Int64 = 86_400_000
         let inDay = ((milliseconds % dayLength) + dayLength) % dayLength

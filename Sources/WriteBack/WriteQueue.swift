@@ -2,15 +2,17 @@ import Synchronization
 
 /// Transactions of clients on their way to Postgres.
 ///
-/// Order within a client is kept: a client is with one worker at a time, which takes its transactions from the front. Clients that have
-/// work take turns. Bounded by count and bytes for each client and in all; who is over the limit is told to wait for the completion of
-/// what it has submitted, and refused when it goes on regardless.
+/// Order within a client is kept: a client is with one worker at a time, which takes its transactions from the front.
+/// Clients that have work take turns. Bounded by count and bytes for each client and in all; who is over the limit is
+/// told to wait for the completion of what it has submitted, and refused when it goes on regardless.
 final class WriteQueue: Sendable {
     struct Entry: Sendable {
         var transaction: WriteTransaction
         var byteCount: Int
         /// Times it was tried.
         var attempts = 0
+        /// Its changes have been put in the order of foreign keys.
+        var isSorted = false
         var completion: @Sendable (WriteOutcome) -> Void
     }
 
@@ -154,6 +156,16 @@ final class WriteQueue: Sendable {
             let attempts = client.entries[client.head].attempts
             state.clients[clientID] = client
             return attempts
+        }
+    }
+
+    /// Puts the changes of the transaction at the front in another order.
+    func sortFront(of clientID: String, _ changes: [WriteChange]) {
+        self.state.withLock { state in
+            guard let head = state.clients[clientID]?.head, (state.clients[clientID]?.count ?? 0) > 0 else { return }
+            state.clients[clientID]?.entries[head].transaction.changes = changes
+            state.clients[clientID]?.entries[head].isSorted = true
+            state.clients[clientID]?.entries[head].attempts += 1
         }
     }
 

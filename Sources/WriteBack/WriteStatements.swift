@@ -47,7 +47,8 @@ enum WriteStatements {
         return statements
     }
 
-    /// A change is two rows: one for the table, which its trigger parks, and one for the shadow table, whose trigger applies it.
+    /// A change is two rows: one for the table, which its trigger parks, and one for the shadow table, whose trigger
+    /// applies it.
     private static func append(
         _ change: WriteChange, of transaction: WriteTransaction, table: TableDescription,
         to statements: inout [PostgresStatement]
@@ -77,7 +78,8 @@ enum WriteStatements {
             let value = values[column.name] ?? nil
             return column.isBinary ? .binary(value) : .text(bytes: value)
         }
-        // Columns the client does not know are left out: Postgres parks their default, which counts only if there is no such row at all.
+        // Columns the client does not know are left out: Postgres parks their default, which counts only if there is no
+        // such row at all.
         let written = table.columns.filter { !$0.isGenerated && values[$0.name] != nil }
         statements.append(
             Self.insert(

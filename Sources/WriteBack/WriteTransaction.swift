@@ -3,7 +3,8 @@ package struct WriteTransaction: Sendable, Hashable {
     package var clientID: String
     /// The client's own position, opaque to us. Postgres keeps the last one that was dealt with.
     package var clientLSN: [UInt8]
-    /// When the client committed, by its own clock: milliseconds since the Unix epoch. With the client's id it is the tag of the writes.
+    /// When the client committed, by its own clock: milliseconds since the Unix epoch. With the client's id it is the
+    /// tag of the writes.
     package var commitTimestampMilliseconds: Int64
     package var changes: [WriteChange]
 
@@ -61,8 +62,8 @@ package struct WriteChange: Sendable, Hashable {
     package var kind: Kind
     package var schema: String
     package var table: String
-    /// Every column the client knows: the new row, for a delete the old one, for a compensation at least the primary key. A column that
-    /// is absent (the client's schema is older than ours) keeps its present value.
+    /// Every column the client knows: the new row, for a delete the old one, for a compensation at least the primary
+    /// key. A column that is absent (the client's schema is older than ours) keeps its present value.
     package var columns: [Column]
     /// For an update, names of the columns it changes.
     package var modifiedColumns: Set<String>
@@ -85,7 +86,8 @@ package struct WriteChange: Sendable, Hashable {
     }
 }
 
-/// Why Postgres did not take a transaction. Trying it again would not help; the client's acknowledged position is behind it.
+/// Why Postgres did not take a transaction. Trying it again would not help; the client's acknowledged position is
+/// behind it.
 package struct WriteRejection: Error, Sendable, Hashable {
     package var clientLSN: [UInt8]
     package var sqlState: String
@@ -98,6 +100,7 @@ package enum WriteOutcome: Sendable, Hashable {
     /// It is in Postgres.
     case applied
     case rejected(WriteRejection)
-    /// The service ended before the transaction's turn came, or before anybody could tell. The client sends it again, which is harmless.
+    /// The service ended before the transaction's turn came, or before anybody could tell. The client sends it again,
+    /// which is harmless.
     case abandoned
 }

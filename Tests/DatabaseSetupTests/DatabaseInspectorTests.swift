@@ -18,7 +18,9 @@ struct DatabaseInspectorTests {
         #expect(before.server.version / 10_000 == version.major)
         #expect(before.server.timeline == 1)
         #expect(before.server.walLevel == "logical")
-        #expect(before.server.systemIdentifier == (try await connection.query("SELECT system_identifier FROM pg_control_system()").scalar))
+        #expect(
+            before.server.systemIdentifier
+                == (try await connection.query("SELECT system_identifier FROM pg_control_system()").scalar))
         #expect(before.database == database)
         #expect(before.role.isSuperuser && before.role.canReplicate)
         #expect(before.slot == nil && before.schema == nil)
@@ -40,7 +42,9 @@ struct DatabaseInspectorTests {
     }
 
     @Test func aSlotThatLostItsWALIsRecognised() async throws {
-        let cluster = try await TestCluster.start(settings: ["max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"])
+        let cluster = try await TestCluster.start(settings: [
+            "max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB",
+        ])
         let connection = try await cluster.connect()
         let slot = SlotName.main(database: "postgres")
         try await connection.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [.text(slot)])
@@ -77,8 +81,10 @@ struct DatabaseInspectorTests {
         #expect(!fresh.contains { $0.isFatal })
         let connection = try await cluster.connect(database: database)
         _ = try await Installer.install(on: connection, logger: self.logger)
-        try await connection.execute("CREATE TABLE public.items (id int PRIMARY KEY); CALL electric.electrify('public.items')")
-        let installed = await SetupCheck.run(cluster.parameters(database: database), writeMode: mode, logger: self.logger)
+        try await connection.execute(
+            "CREATE TABLE public.items (id int PRIMARY KEY); CALL electric.electrify('public.items')")
+        let installed = await SetupCheck.run(
+            cluster.parameters(database: database), writeMode: mode, logger: self.logger)
         #expect(!installed.contains { $0.isFatal })
         #expect(installed.contains { $0.title == "publication tables" && $0.ok })
         #expect(installed.count > fresh.count)
@@ -92,7 +98,9 @@ struct DatabaseInspectorTests {
             cluster.parameters(database: database, user: "poor role"), writeMode: .logical, logger: self.logger)
         let failed = lines.filter(\.isFatal)
         #expect(
-            failed.map(\.title) == ["role may replicate", "role may create schemas", "role may subscribe", "replication connection"])
+            failed.map(\.title) == [
+                "role may replicate", "role may create schemas", "role may subscribe", "replication connection",
+            ])
         #expect(failed.first?.remedy?.contains("ALTER ROLE \"poor role\" REPLICATION;") == true)
         // The remedies are SQL that works.
         try await cluster.psql(
@@ -104,7 +112,8 @@ struct DatabaseInspectorTests {
 
     @Test func anUnreachableServerIsOneClearLine() async throws {
         let lines = await SetupCheck.run(
-            ConnectionParameters(host: "127.0.0.1", port: 1, user: "u", password: "hunter2", database: "d", tls: .require),
+            ConnectionParameters(
+                host: "127.0.0.1", port: 1, user: "u", password: "hunter2", database: "d", tls: .require),
             writeMode: .direct, logger: self.logger)
         #expect(lines.count == 1 && lines[0].isFatal)
         #expect(lines[0].remedy?.contains("DATABASE_REQUIRE_SSL") == true)

@@ -16,7 +16,9 @@ struct InstallerTests {
             let names = try FileManager.default.contentsOfDirectory(atPath: folder.appending(path: path).path)
             #expect(names.filter { $0.hasSuffix(".sql") }.sorted() == embedded.map(\.name))
             for file in embedded {
-                #expect(try String(contentsOf: folder.appending(path: path).appending(path: file.name), encoding: .utf8) == file.text)
+                #expect(
+                    try String(contentsOf: folder.appending(path: path).appending(path: file.name), encoding: .utf8)
+                        == file.text)
             }
         }
     }
@@ -27,7 +29,8 @@ struct InstallerTests {
         let connection = try await cluster.connect(database: try await cluster.createDatabase())
         let first = try await Installer.install(on: connection, logger: self.logger)
         #expect(first.isNew && !first.isTakenOver)
-        try await connection.execute("CREATE TABLE public.items (id int PRIMARY KEY, content text); CALL electric.electrify('public.items')")
+        try await connection.execute(
+            "CREATE TABLE public.items (id int PRIMARY KEY, content text); CALL electric.electrify('public.items')")
         let second = try await Installer.install(on: connection, logger: self.logger)
         #expect(!second.isNew && !second.isTakenOver)
         #expect(try await connection.query("SELECT count(*) FROM electric.electrified").scalar == "1")
@@ -54,7 +57,8 @@ struct InstallerTests {
         let cluster = try await TestCluster.shared()
         let connection = try await cluster.connect(database: try await cluster.createDatabase())
         try await connection.execute(
-            "CREATE SCHEMA electric; CREATE TABLE electric.electrified (something int); INSERT INTO electric.electrified VALUES (1)")
+            "CREATE SCHEMA electric; CREATE TABLE electric.electrified (something int); INSERT INTO electric.electrified VALUES (1)"
+        )
         let error = await #expect(throws: PostgresError.self) {
             try await Installer.install(on: connection, logger: self.logger)
         }

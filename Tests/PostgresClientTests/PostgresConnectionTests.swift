@@ -77,7 +77,8 @@ struct PostgresConnectionTests {
 
     @Test func scriptsHoldSeveralStatements() async throws {
         let connection = try await self.connect()
-        let last = try await connection.execute("CREATE TEMP TABLE s (a int); INSERT INTO s VALUES (1), (2); SELECT count(*) FROM s")
+        let last = try await connection.execute(
+            "CREATE TEMP TABLE s (a int); INSERT INTO s VALUES (1), (2); SELECT count(*) FROM s")
         #expect(last?.scalar == "2")
         await #expect(throws: PostgresError.self) {
             try await connection.execute("INSERT INTO s VALUES (3); SELECT 1/0")
@@ -92,7 +93,9 @@ struct PostgresConnectionTests {
         let insert = { (value: Int) in
             PostgresStatement("INSERT INTO pg_temp.p VALUES ($1)", [.text(String(value))], isReusable: true)
         }
-        let good = try await connection.pipeline(["BEGIN", insert(1), insert(2), "COMMIT", "BEGIN", insert(3), "COMMIT"])
+        let good = try await connection.pipeline([
+            "BEGIN", insert(1), insert(2), "COMMIT", "BEGIN", insert(3), "COMMIT",
+        ])
         #expect(good.results.count == 7 && good.failedIndex == nil)
         let bad = try await connection.pipeline([
             "BEGIN", insert(4), "COMMIT", "BEGIN", insert(5), insert(1), "COMMIT", "BEGIN", insert(6), "COMMIT",
@@ -136,7 +139,8 @@ struct PostgresConnectionTests {
 
     @Test func copyOutIsPulledInChunksOfWholeRows() async throws {
         let connection = try await self.connect()
-        let reader = try await connection.copyOut("COPY (SELECT i, repeat('x', 50) FROM generate_series(1, 100000) i) TO STDOUT")
+        let reader = try await connection.copyOut(
+            "COPY (SELECT i, repeat('x', 50) FROM generate_series(1, 100000) i) TO STDOUT")
         var lines = 0
         var chunks = 0
         while let chunk = try await reader.nextChunk(maxBytes: 64 * 1024) {
@@ -152,7 +156,8 @@ struct PostgresConnectionTests {
 
     @Test func anAbandonedCopyDoesNotDisturbTheNextStatement() async throws {
         let connection = try await self.connect()
-        let reader = try await connection.copyOut("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT")
+        let reader = try await connection.copyOut(
+            "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT")
         _ = try await reader.nextChunk()
         #expect(try await connection.query("SELECT 2").scalar == "2")
         #expect(try await reader.nextChunk() == nil)
@@ -160,7 +165,8 @@ struct PostgresConnectionTests {
 
     @Test func anErrorInsideACopyIsThrown() async throws {
         let connection = try await self.connect()
-        let reader = try await connection.copyOut("COPY (SELECT 1 / (50000 - i) FROM generate_series(1, 100000) i) TO STDOUT")
+        let reader = try await connection.copyOut(
+            "COPY (SELECT 1 / (50000 - i) FROM generate_series(1, 100000) i) TO STDOUT")
         await #expect {
             while try await reader.nextChunk() != nil {}
         } throws: { ($0 as? PostgresError)?.sqlState == "22012" }
@@ -176,7 +182,8 @@ struct PostgresConnectionTests {
         let observer = try await cluster.connect()
         let task = Task { try await connection.query("SELECT pg_sleep(600)") }
         try await observer.waitUntil(
-            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)")
+            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)"
+        )
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
         #expect(try await connection.query("SELECT 3").scalar == "3")
@@ -188,12 +195,15 @@ struct PostgresConnectionTests {
         let observer = try await cluster.connect()
         let task = Task { try await connection.query("SELECT pg_sleep(600)") }
         try await observer.waitUntil(
-            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)")
+            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)"
+        )
         try await observer.query("SELECT pg_terminate_backend($1)", [.text(String(connection.backendProcessID))])
         await #expect {
             try await task.value
         } throws: { ($0 as? PostgresError)?.connectionLost == true && ($0 as? PostgresError)?.sqlState == "57P01" }
-        await #expect { try await connection.query("SELECT 1") } throws: { ($0 as? PostgresError)?.connectionLost == true }
+        await #expect { try await connection.query("SELECT 1") } throws: {
+            ($0 as? PostgresError)?.connectionLost == true
+        }
     }
 
     @Test func abortFreesACallerAtOnce() async throws {
@@ -202,7 +212,8 @@ struct PostgresConnectionTests {
         let observer = try await cluster.connect()
         let task = Task { try await connection.query("SELECT pg_sleep(600)") }
         try await observer.waitUntil(
-            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)")
+            "SELECT state = 'active' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = \(connection.backendProcessID)"
+        )
         connection.abort()
         await #expect { try await task.value } throws: { ($0 as? PostgresError)?.connectionLost == true }
         try await observer.query("SELECT pg_terminate_backend($1)", [.text(String(connection.backendProcessID))])

@@ -4,7 +4,9 @@ import TestSupport
 
 @Suite("The connection pool", .timeLimit(.minutes(2)))
 struct PostgresPoolTests {
-    private func pool(connections: Int, timeout: Duration = .seconds(30), waiters: Int = 1000) async throws -> PostgresPool {
+    private func pool(connections: Int, timeout: Duration = .seconds(30), waiters: Int = 1000) async throws
+        -> PostgresPool
+    {
         var configuration = PostgresPool.Configuration(maximumConnections: connections)
         configuration.acquireTimeout = timeout
         configuration.maximumWaiters = waiters

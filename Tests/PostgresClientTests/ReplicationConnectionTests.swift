@@ -46,7 +46,8 @@ struct ReplicationConnectionTests {
     @Test(arguments: PostgresVersion.installed)
     func streamsAcknowledgesStopsAndTakesCommandsAgain(version: PostgresVersion) async throws {
         let source = try await Source(version: version)
-        try await source.sql.execute("INSERT INTO public.items VALUES (1, 'one'); INSERT INTO public.items VALUES (2, 'two')")
+        try await source.sql.execute(
+            "INSERT INTO public.items VALUES (1, 'one'); INSERT INTO public.items VALUES (2, 'two')")
         let (kinds, end) = try await self.blocking {
             let connection = try source.stream()
             var kinds = ""
@@ -66,12 +67,14 @@ struct ReplicationConnectionTests {
         }
         #expect(kinds == "BRIIC")
         try await source.sql.waitUntil(
-            "SELECT confirmed_flush_lsn >= '\(end)' AND NOT active FROM pg_replication_slots WHERE slot_name = '\(source.slot)'")
+            "SELECT confirmed_flush_lsn >= '\(end)' AND NOT active FROM pg_replication_slots WHERE slot_name = '\(source.slot)'"
+        )
     }
 
     @Test func manyMessagesComeInFewBatches() async throws {
         let source = try await Source()
-        try await source.sql.query("INSERT INTO public.items SELECT i, 'content ' || i FROM generate_series(1, 20000) i")
+        try await source.sql.query(
+            "INSERT INTO public.items SELECT i, 'content ' || i FROM generate_series(1, 20000) i")
         try await self.blocking {
             let connection = try source.stream()
             var batch = ReplicationBatch()
@@ -121,7 +124,8 @@ struct ReplicationConnectionTests {
         }
         try await source.sql.waitUntil("SELECT active FROM pg_replication_slots WHERE slot_name = '\(source.slot)'")
         try await source.sql.query(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1", [.text(source.slot)])
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1",
+            [.text(source.slot)])
         await #expect { try await waiting.value } throws: { ($0 as? PostgresError)?.connectionLost == true }
     }
 

@@ -20,21 +20,28 @@ struct DirectWriterTests {
                         [
                             .init(
                                 kind: .update, table: "items",
-                                columns: [.init("id", text: "1"), .init("content", text: "changed"), .init("data", [0, 1, 0xff])],
-                                modifiedColumns: ["content", "data"], observedTags: [.init(timestampMilliseconds: 1_000, source: "alice")])
+                                columns: [
+                                    .init("id", text: "1"), .init("content", text: "changed"),
+                                    .init("data", [0, 1, 0xff]),
+                                ],
+                                modifiedColumns: ["content", "data"],
+                                observedTags: [.init(timestampMilliseconds: 1_000, source: "alice")])
                         ])),
             ]
         }
         #expect(outcomes == [.applied, .applied])
         #expect(try await bench.rows() == "1|changed|\\x0001ff")
-        #expect(try await bench.scalar("SELECT lsn FROM electric.acknowledged_client_lsns WHERE client_id = 'alice'") == "\\x02")
+        #expect(
+            try await bench.scalar("SELECT lsn FROM electric.acknowledged_client_lsns WHERE client_id = 'alice'")
+                == "\\x02")
         #expect(
             try await bench.scalar("SELECT _tags::text || _tag_content::text FROM electric.shadow__public__items")
                 == #"{"(\"1970-01-01 00:00:02+00\",alice)"}("1970-01-01 00:00:02+00",alice)"#)
 
         try await bench.run { writer in
             let gone = WriteChange(
-                kind: .delete, table: "items", columns: [.init("id", text: "1"), .init("content", text: "changed"), .init("data", nil)],
+                kind: .delete, table: "items",
+                columns: [.init("id", text: "1"), .init("content", text: "changed"), .init("data", nil)],
                 observedTags: [.init(timestampMilliseconds: 2_000, source: "alice")])
             let outcome = try await writer.write(bench.transaction(lsn: 3, at: 3_000, [gone]))
             #expect(outcome == .applied)
@@ -53,7 +60,8 @@ struct DirectWriterTests {
                         columns: [
                             .init("id", text: "1"), .init("content", text: column == "content" ? value : "one"),
                             .init("note", text: column == "note" ? value : nil),
-                        ], modifiedColumns: [column], observedTags: [.init(timestampMilliseconds: 1_000, source: "alice")])
+                        ], modifiedColumns: [column],
+                        observedTags: [.init(timestampMilliseconds: 1_000, source: "alice")])
                 ])
             transaction.clientLSN = [UInt8(time / 1000)]
             return transaction
@@ -73,7 +81,9 @@ struct DirectWriterTests {
             bench.transaction(
                 lsn: lsn, at: 1_000,
                 [
-                    .init(kind: .insert, table: "items", columns: [.init("id", text: "\(lsn)"), .init("content", text: "c")]),
+                    .init(
+                        kind: .insert, table: "items",
+                        columns: [.init("id", text: "\(lsn)"), .init("content", text: "c")]),
                     .init(
                         kind: .insert, table: "children",
                         columns: [.init("id", text: "\(lsn)"), .init("item_id", text: "\(parent)")]),
@@ -92,7 +102,8 @@ struct DirectWriterTests {
             #expect(writer.status.rejected == 1)
 
             let missing = bench.transaction(
-                lsn: 4, at: 1_000, [.init(kind: .insert, table: "items", columns: [.init("id", text: "4"), .init("content", nil)])])
+                lsn: 4, at: 1_000,
+                [.init(kind: .insert, table: "items", columns: [.init("id", text: "4"), .init("content", nil)])])
             #expect(try await writer.write(missing).rejection?.sqlState == "23502")
             #expect(try await bench.lsn() == "\\x04")
             let malformed = bench.transaction(
@@ -106,16 +117,42 @@ struct DirectWriterTests {
         #expect(try await bench.lsn() == "\\x06")
     }
 
+    @Test func rowsAreWrittenAfterThoseTheyReferToWhateverTheClientsOrder() async throws {
+        let bench = try await Workbench()
+        let child = WriteChange(
+            kind: .insert, table: "children", columns: [.init("id", text: "1"), .init("item_id", text: "5")])
+        let parent = WriteChange(
+            kind: .insert, table: "items", columns: [.init("id", text: "5"), .init("content", text: "p")])
+        func gone(_ change: WriteChange) -> WriteChange {
+            var copy = change
+            copy.kind = .delete
+            copy.observedTags = [.init(timestampMilliseconds: 1_000, source: "alice")]
+            return copy
+        }
+        try await bench.run { writer in
+            #expect(try await writer.write(bench.transaction(lsn: 1, at: 1_000, [child, parent])) == .applied)
+            let count = try await bench.scalar("SELECT count(*) FROM public.children")
+            #expect(count == "1")
+            #expect(
+                try await writer.write(bench.transaction(lsn: 2, at: 2_000, [gone(parent), gone(child)])) == .applied)
+        }
+        #expect(try await bench.scalar("SELECT count(*) FROM public.items") == "0")
+    }
+
     @Test func unknownTablesAndColumnsAreRejectedUntilTheyExist() async throws {
         let bench = try await Workbench()
         let withNewColumn = WriteChange(
             kind: .insert, table: "items",
             columns: [.init("id", text: "7"), .init("content", text: "x"), .init("added", text: "y")])
         try await bench.run { writer in
-            let unknown = bench.transaction(lsn: 1, at: 1, [.init(kind: .insert, table: "plain", columns: [.init("id", text: "1")])])
+            let unknown = bench.transaction(
+                lsn: 1, at: 1, [.init(kind: .insert, table: "plain", columns: [.init("id", text: "1")])])
             #expect(try await writer.write(unknown).rejection?.sqlState == "42P01")
-            #expect(try await writer.write(bench.transaction(lsn: 2, at: 1, [withNewColumn])).rejection?.sqlState == "42703")
-            let withoutKey = bench.transaction(lsn: 3, at: 1, [.init(kind: .insert, table: "items", columns: [.init("content", text: "x")])])
+            #expect(
+                try await writer.write(bench.transaction(lsn: 2, at: 1, [withNewColumn])).rejection?.sqlState == "42703"
+            )
+            let withoutKey = bench.transaction(
+                lsn: 3, at: 1, [.init(kind: .insert, table: "items", columns: [.init("content", text: "x")])])
             #expect(try await writer.write(withoutKey).rejection?.sqlState == "23502")
             // The writer has not been told of the change and finds out by itself.
             try await bench.sql.execute("ALTER TABLE public.items ADD COLUMN added text")
@@ -134,7 +171,8 @@ struct DirectWriterTests {
                 kind: .update, table: "items", columns: [.init("id", text: "1"), .init("content", text: "two")],
                 modifiedColumns: ["content"])
             #expect(try await writer.write(bench.transaction(lsn: 2, at: now + 60_000, [older])) == .applied)
-            let again = WriteChange(kind: .insert, table: "items", columns: [.init("id", text: "1"), .init("content", text: "three")])
+            let again = WriteChange(
+                kind: .insert, table: "items", columns: [.init("id", text: "1"), .init("content", text: "three")])
             #expect(try await writer.write(bench.transaction(lsn: 3, at: now + 120_000, [again])) == .applied)
         }
         #expect(try await bench.scalar("SELECT content || '/' || note FROM public.items") == "three/kept")
@@ -142,7 +180,8 @@ struct DirectWriterTests {
 
     @Test func aRepeatedTransactionChangesNothing() async throws {
         let bench = try await Workbench()
-        let state = "SELECT (SELECT jsonb_agg(i) FROM public.items i)::text || (SELECT jsonb_agg(to_jsonb(s) - '_last_modified') FROM electric.shadow__public__items s)::text"
+        let state =
+            "SELECT (SELECT jsonb_agg(i) FROM public.items i)::text || (SELECT jsonb_agg(to_jsonb(s) - '_last_modified') FROM electric.shadow__public__items s)::text"
         try await bench.run { writer in
             let insert = bench.insert(id: 1, content: "one", lsn: 1, at: 1_000)
             _ = try await writer.write(insert)
@@ -175,7 +214,8 @@ struct DirectWriterTests {
                                         .init(
                                             kind: .insert, table: "items",
                                             columns: [
-                                                .init("id", text: "\(1000 + client)"), .init("content", text: "\(number)"),
+                                                .init("id", text: "\(1000 + client)"),
+                                                .init("content", text: "\(number)"),
                                             ]),
                                     ])
                                 let done = AsyncStream.makeStream(of: WriteOutcome.self)
@@ -198,20 +238,24 @@ struct DirectWriterTests {
             #expect(writer.status.waitingTransactions == 0)
         }
         #expect(try await bench.scalar("SELECT count(*) FROM public.items WHERE id >= 1000 AND content = '50'") == "10")
-        #expect(try await bench.scalar("SELECT count(*) FROM electric.acknowledged_client_lsns WHERE lsn = '\\x32'") == "10")
+        #expect(
+            try await bench.scalar("SELECT count(*) FROM electric.acknowledged_client_lsns WHERE lsn = '\\x32'") == "10"
+        )
     }
 
     @Test func aDeadlockIsTriedAgainInsteadOfLosingTheWrite() async throws {
         let bench = try await Workbench()
         try await bench.sql.execute("INSERT INTO public.items VALUES (1, 'a'), (2, 'b')")
         let application = try await bench.cluster.connect(database: bench.database)
-        // The server looks for a deadlock once, when somebody has waited for his deadlock_timeout. The victim must be the writer.
+        // The server looks for a deadlock once, when somebody has waited for his deadlock_timeout. The victim must be
+        // the writer.
         try await application.execute("SET deadlock_timeout = '1h'; SET lock_timeout = '20s'")
         try await bench.run(settings: ["deadlock_timeout": "1s"]) { writer in
             let now = try await bench.milliseconds()
             func change(_ id: Int) -> WriteChange {
                 .init(
-                    kind: .update, table: "items", columns: [.init("id", text: "\(id)"), .init("content", text: "client")],
+                    kind: .update, table: "items",
+                    columns: [.init("id", text: "\(id)"), .init("content", text: "client")],
                     modifiedColumns: ["content"])
             }
             for round in UInt8(1)...3 where writer.status.retries == 0 {
@@ -219,8 +263,10 @@ struct DirectWriterTests {
                 async let outcome = writer.write(
                     bench.transaction(lsn: round, at: now + 60_000 * Int64(round), [change(1), change(2)]))
                 try await bench.waitUntil(
-                    "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-                // Now the other way round: the writer holds row 1. On a slow machine the writer may have looked before this; then again.
+                    "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                // Now the other way round: the writer holds row 1. On a slow machine the writer may have looked before
+                // this; then again.
                 let crossed = try? await application.execute("UPDATE public.items SET note = 'app' WHERE id = 1")
                 try await application.execute(crossed == nil ? "ROLLBACK" : "COMMIT")
                 let result = try await outcome
@@ -228,12 +274,15 @@ struct DirectWriterTests {
             }
             #expect(writer.status.retries > 0)
         }
-        #expect(try await bench.scalar("SELECT string_agg(content || note, ',' ORDER BY id) FROM public.items") == "clientapp,clientapp")
+        #expect(
+            try await bench.scalar("SELECT string_agg(content || note, ',' ORDER BY id) FROM public.items")
+                == "clientapp,clientapp")
     }
 
     @Test func aLockThatIsNotToBeHadIsTriedAgain() async throws {
         let bench = try await Workbench()
-        try await bench.sql.execute("INSERT INTO public.items VALUES (1, 'a'); BEGIN; UPDATE public.items SET note = 'app'")
+        try await bench.sql.execute(
+            "INSERT INTO public.items VALUES (1, 'a'); BEGIN; UPDATE public.items SET note = 'app'")
         try await bench.run(settings: ["lock_timeout": "10ms"]) { writer in
             async let blocked = writer.write(bench.insert(id: 1, content: "client", lsn: 1, at: 4_102_444_800_000))
             // Other clients are not held up.
@@ -278,7 +327,8 @@ struct DirectWriterTests {
                                 .init(
                                     kind: .insert, table: "items",
                                     columns: [
-                                        .init("id", text: "\(client * 1000 + Int(number))"), .init("content", text: "\(number)"),
+                                        .init("id", text: "\(client * 1000 + Int(number))"),
+                                        .init("content", text: "\(number)"),
                                     ])
                             ])
                         group.addTask { try await writer.write(transaction) }
@@ -290,8 +340,12 @@ struct DirectWriterTests {
             #expect(try await killer.value > 0)
         }
         #expect(try await bench.scalar("SELECT count(*) FROM public.items") == "400")
-        #expect(try await bench.scalar("SELECT count(*) FROM electric.shadow__public__items WHERE cardinality(_tags) = 1") == "400")
-        #expect(try await bench.scalar("SELECT count(*) FROM electric.acknowledged_client_lsns WHERE client_id LIKE 'client-%'") == "4")
+        #expect(
+            try await bench.scalar("SELECT count(*) FROM electric.shadow__public__items WHERE cardinality(_tags) = 1")
+                == "400")
+        #expect(
+            try await bench.scalar(
+                "SELECT count(*) FROM electric.acknowledged_client_lsns WHERE client_id LIKE 'client-%'") == "4")
     }
 
     @Test func aFullQueueAsksToWaitAndThenRefuses() async throws {
@@ -302,7 +356,8 @@ struct DirectWriterTests {
         let writer = DirectWriter(cluster.parameters(), limits: limits)
         let outcomes = Mutex<[WriteOutcome]>([])
         let admissions = (0..<5).map { number in
-            writer.submit(.init(clientID: "a", clientLSN: [UInt8(number)], commitTimestampMilliseconds: 0, changes: [])) { outcome in
+            writer.submit(.init(clientID: "a", clientLSN: [UInt8(number)], commitTimestampMilliseconds: 0, changes: []))
+            { outcome in
                 outcomes.withLock { $0.append(outcome) }
             }
         }
@@ -311,13 +366,15 @@ struct DirectWriterTests {
             try await writer.write(.init(clientID: "a", clientLSN: [], commitTimestampMilliseconds: 0, changes: []))
         }
         #expect(
-            writer.submit(.init(clientID: "b", clientLSN: [], commitTimestampMilliseconds: 0, changes: []), completion: { _ in })
+            writer.submit(
+                .init(clientID: "b", clientLSN: [], commitTimestampMilliseconds: 0, changes: []), completion: { _ in })
                 == .accepted)
         await writer.drain(within: .zero)
         await writer.run()
         #expect(outcomes.withLock { $0 } == [.abandoned, .abandoned, .abandoned, .abandoned])
         #expect(
-            writer.submit(.init(clientID: "c", clientLSN: [], commitTimestampMilliseconds: 0, changes: []), completion: { _ in })
+            writer.submit(
+                .init(clientID: "c", clientLSN: [], commitTimestampMilliseconds: 0, changes: []), completion: { _ in })
                 == .closed)
     }
 

@@ -60,7 +60,11 @@ struct Workbench: Sendable {
     func insert(id: Int, content: String, lsn: UInt8, at time: Int64) -> WriteTransaction {
         self.transaction(
             lsn: lsn, at: time,
-            [.init(kind: .insert, table: "items", columns: [.init("id", text: "\(id)"), .init("content", text: content)])])
+            [
+                .init(
+                    kind: .insert, table: "items",
+                    columns: [.init("id", text: "\(id)"), .init("content", text: content)])
+            ])
     }
 
     func scalar(_ sql: String) async throws -> String? {
@@ -69,7 +73,8 @@ struct Workbench: Sendable {
 
     func rows() async throws -> String? {
         try await self.scalar(
-            "SELECT coalesce(string_agg(concat_ws('|', id, content, coalesce(data::text, '')), ',' ORDER BY id), '') FROM public.items")
+            "SELECT coalesce(string_agg(concat_ws('|', id, content, coalesce(data::text, '')), ',' ORDER BY id), '') FROM public.items"
+        )
     }
 
     func lsn() async throws -> String? {
