@@ -77,7 +77,7 @@ for part in "$here"/cases/*.sh; do
     . "$part"
 done
 
-echo "server $("$bindir/postgres" --version | awk '{print $3}'), row triggers in $(run -d "$database" -c \
+echo "server $("$bindir/postgres" --version | awk '{print $3}'), row triggers in $(run -d install -c \
     "SELECT CASE WHEN electric.__c_triggers_available() THEN 'C' ELSE 'PL/pgSQL' END")"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

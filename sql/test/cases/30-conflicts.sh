@@ -223,3 +223,11 @@ for j in $(seq 40); do echo "UPDATE items SET n = n + 1 WHERE id = 'd$((j % 3 + 
   for j in $(seq 40); do echo "BEGIN; CALL test.change('items', 'update', '{\"id\": \"d$((j % 3 + 1))\", \"content\": \"c$j\", \"n\": 0}', '{content}', '2099-01-01', 'c$j'); COMMIT;"; done; } >"$work/client.sql"
 silent "no deadlock between Postgres and clients" "$(script <"$work/pg.sql" & script <"$work/pg.sql" & script <"$work/client.sql" & script <"$work/client.sql" & wait)"
 check "no update is lost" "SELECT sum(n) FROM items WHERE id IN ('d1', 'd2', 'd3')" 80
+
+# A start of the service beside a long transaction of the application waits for nothing.
+{ echo "BEGIN; INSERT INTO items VALUES ('long', 'transaction'); SELECT pg_sleep(4); COMMIT;" | script >/dev/null; } &
+until [ "$(sql "SELECT count(*) FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'RowExclusiveLock'")" != 0 ]; do :; done
+silent "a start beside a long transaction" "$(PGOPTIONS="$PGOPTIONS -c lock_timeout=1s" install_schema conflicts)"
+check "which was still running" "SELECT count(*) FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'RowExclusiveLock'" 1
+wait $!
+check "and has been stamped" "SELECT test.sources(_tags) $shadow 'long'" postgres_1
