@@ -51,8 +51,10 @@ package protocol StoreFile: AnyObject, Sendable {
     func read(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int
     /// Writes up to the size of `bytes` and returns how many were written, at least one.
     func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(FileError) -> Int
-    /// Makes the file's bytes and size durable.
+    /// Makes the file's bytes, and a size that has grown, durable.
     func sync() throws(FileError)
+    /// Makes everything about the file durable, a cut as well.
+    func syncAll() throws(FileError)
     func truncate(to size: UInt64) throws(FileError)
     func size() throws(FileError) -> UInt64
 }

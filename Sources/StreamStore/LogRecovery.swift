@@ -178,10 +178,9 @@ struct LogRecovery {
             if damage != nil {
                 try storing { () throws(FileError) in try file.file.truncate(to: file.position(of: end)) }
             }
-            if damage != nil || floor < end {
-                let back = min(UInt64(lastDistance), lastOffset - file.base)
-                try self.secure(from: lastOffset - back, to: end, of: file)
-            }
+            // Nothing to write again of what is known to be on the disk; a cut by the process before may still be under way.
+            let back = min(UInt64(lastDistance), lastOffset - file.base)
+            try self.secure(from: damage != nil || floor < end ? lastOffset - back : end, to: end, of: file)
         }
         return segment
     }
@@ -225,7 +224,7 @@ struct LogRecovery {
                 try bytes.writingAll(to: file.file, at: file.position(of: offset))
                 offset += UInt64(count)
             }
-            try file.file.sync()
+            try file.file.syncAll()
         }
     }
 }

@@ -140,6 +140,14 @@ private final class PosixFile: StoreFile {
         guard result == 0 else { throw FileError(.sync, self.path, number: errno) }
     }
 
+    func syncAll() throws(FileError) {
+        #if os(Linux)
+            guard fsync(self.descriptor) == 0 else { throw FileError(.sync, self.path, number: errno) }
+        #else
+            try self.sync()
+        #endif
+    }
+
     func truncate(to size: UInt64) throws(FileError) {
         while ftruncate(self.descriptor, off_t(size)) != 0 {
             let number = errno

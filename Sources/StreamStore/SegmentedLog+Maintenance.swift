@@ -62,7 +62,7 @@ extension SegmentedLog {
             }
             do throws(FileError) {
                 try kept.file.file.truncate(to: kept.file.position(of: offset))
-                try kept.file.file.sync()
+                try kept.file.file.syncAll()
             } catch {
                 throw self.failing(error)
             }

@@ -195,6 +195,10 @@ private final class FaultyFile: StoreFile {
         try self.fileSystem.disk.withLock { disk throws(FileError) in try disk.sync(self.inode, path: self.path) }
     }
 
+    func syncAll() throws(FileError) {
+        try self.sync()
+    }
+
     func truncate(to size: UInt64) throws(FileError) {
         try self.fileSystem.disk.withLock { disk throws(FileError) in
             try disk.step(.truncate, self.path)

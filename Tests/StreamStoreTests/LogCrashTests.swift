@@ -38,6 +38,32 @@ import Testing
             "\(failedOpens) failed opens, \(lost) unreported records lost")
     }
 
+    /// Found by seed 5064: a start after a cut whose sync had failed showed an end that a crash then took back.
+    @Test func theEndShownAfterAFailedCutIsTheEndAfterACrashToo() throws {
+        var cutsSeen = 0
+        for seed in 1...20 as ClosedRange<UInt64> {
+            for failing in 1...30 {
+                var disk = FaultyFileSystem(seed: seed)
+                let flusher = StoreFlusher(startsThread: false)
+                var log = try SegmentedLog.open(directory: "/data/log", fileSystem: disk, flusher: flusher)
+                for key in 0..<9 as Range<UInt64> {
+                    try log.append(kind: 1, key: key, payload: ByteBuffer(repeating: 0, count: 968))
+                }
+                flusher.flushPending()
+                disk.faults.failures = [disk.operationCount + failing: EIO]
+                try? log.truncate(to: 3000)
+                disk = disk.restart()
+                log = try SegmentedLog.open(directory: "/data/log", fileSystem: disk, flusher: flusher)
+                let end = log.durableEnd
+                cutsSeen += end == 3000 ? 1 : 0
+                disk = disk.crash()
+                log = try SegmentedLog.open(directory: "/data/log", fileSystem: disk, flusher: flusher)
+                #expect(log.durableEnd == end, "seed \(seed), operation \(failing)")
+            }
+        }
+        #expect(cutsSeen > 0)
+    }
+
     @Test func failingEachOperationInTurnNeverLosesWhatWasReported() throws {
         try self.inTurn { faults, number in faults.failures[number] = EIO }
     }
