@@ -24,7 +24,8 @@ package struct SourcePosition: Hashable, Sendable, CustomStringConvertible {
 /// Two errors are equal when their codes are. The message names identifiers, never the content of literals.
 package struct CatalogError: Error, Hashable, Sendable, CustomStringConvertible {
     package struct Code: Hashable, Sendable, CustomStringConvertible {
-        private enum Base: String { case syntax, tooLarge, tooComplex, unknownTable, unknownType, unknownColumn
+        private enum Base: String {
+            case syntax, tooLarge, tooComplex, unknownTable, unknownType, unknownColumn
             case duplicateTable, duplicateColumn, invalidVersion, malformedDocument
         }
         private var base: Base

@@ -6,7 +6,9 @@ extension DDLParser {
         let ifNotExists = self.acceptWords("if", "not", "exists")
         let name = try self.parseTableName()
         guard self.current.isPunctuation("(") else {
-            let isKnown = ["as", "of", "partition", "using", "with", "on", "tablespace"].contains { self.current.isWord($0) }
+            let isKnown = ["as", "of", "partition", "using", "with", "on", "tablespace"].contains {
+                self.current.isWord($0)
+            }
             guard isKnown else { throw self.syntaxError() }
             return self.skipStatement(tag: "CREATE TABLE")
         }
@@ -297,7 +299,9 @@ extension DDLParser {
         return .alterTable(AlterTable(name: name, ifExists: ifExists, prefix: prefix, clauses: clauses))
     }
 
-    private static let constraintStarts: Set<String> = ["constraint", "primary", "unique", "check", "foreign", "exclude"]
+    private static let constraintStarts: Set<String> = [
+        "constraint", "primary", "unique", "check", "foreign", "exclude",
+    ]
 
     private mutating func parseAlterClause() throws(CatalogError) -> AlterTable.Clause {
         let start = self.current.start
@@ -311,7 +315,9 @@ extension DDLParser {
             if let word = self.current.word, Self.constraintStarts.contains(word), self.beginsConstraint(word) {
                 return self.skipClause("ADD \(word.uppercased())")
             }
-            if self.current.isWord("not"), self.token(ahead: 1).isWord("null") { return self.skipClause("ADD NOT NULL") }
+            if self.current.isWord("not"), self.token(ahead: 1).isWord("null") {
+                return self.skipClause("ADD NOT NULL")
+            }
         }
         var constraints: [TableConstraint] = []
         let column = try self.parseColumn(into: &constraints)

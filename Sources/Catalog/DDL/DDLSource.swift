@@ -30,6 +30,7 @@ struct DDLSource {
                 column += 1
             }
         }
-        return SourcePosition(byteOffset: min(offset, self.bytes.count), character: character, line: line, column: column)
+        return SourcePosition(
+            byteOffset: min(offset, self.bytes.count), character: character, line: line, column: column)
     }
 }

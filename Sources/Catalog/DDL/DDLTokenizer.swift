@@ -104,7 +104,9 @@ struct DDLTokenizer {
             _ = try self.string(escapes: false)
             return .bits(self.source.text(start..<self.position))
         case UInt8(ascii: "u"), UInt8(ascii: "U"):
-            guard second == UInt8(ascii: "&"), self.byte(2) == quote || self.byte(2) == UInt8(ascii: "\"") else { break }
+            guard second == UInt8(ascii: "&"), self.byte(2) == quote || self.byte(2) == UInt8(ascii: "\"") else {
+                break
+            }
             self.position += 2
             if self.byte() == quote {
                 return .string(try self.unicodeEscaped(self.string(escapes: false), at: start))

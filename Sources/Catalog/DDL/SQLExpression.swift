@@ -88,7 +88,8 @@ package indirect enum SQLExpression: Hashable, Sendable {
         case .between(let operand, let lower, let upper, _): [operand, lower, upper]
         case .like(let operand, let pattern, let escape, _, _): [operand, pattern] + (escape.map { [$0] } ?? [])
         case .conditional(let operand, let branches, let otherwise):
-            (operand.map { [$0] } ?? []) + branches.flatMap { [$0.condition, $0.result] } + (otherwise.map { [$0] } ?? [])
+            (operand.map { [$0] } ?? []) + branches.flatMap { [$0.condition, $0.result] }
+                + (otherwise.map { [$0] } ?? [])
         }
     }
 }

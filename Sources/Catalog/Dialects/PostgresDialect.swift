@@ -33,7 +33,8 @@ package enum PostgresDialect {
                 case .expression(let expression): "(\(self.expression(expression)))"
                 }
             if let collation = element.collation {
-                text += " COLLATE \(collation.split(separator: ".").map { SQLText.identifier(String($0)) }.joined(separator: "."))"
+                text +=
+                    " COLLATE \(collation.split(separator: ".").map { SQLText.identifier(String($0)) }.joined(separator: "."))"
             }
             if element.isDescending { text += " DESC" }
             if let nullsFirst = element.nullsFirst { text += nullsFirst ? " NULLS FIRST" : " NULLS LAST" }
@@ -74,7 +75,10 @@ package enum PostgresDialect {
         case "int4": text = "integer"
         case "int8": text = "bigint"
         case "bool": text = "boolean"
-        case "char": text = "\"char\""
+        case "uuid", "text", "json", "jsonb", "bytea", "date", "money", "inet", "cidr", "macaddr", "xml", "oid",
+            "regclass",
+            "tsvector", "tsquery", "point":
+            text = type.name
         default:
             text = type.name.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
                 .map { SQLText.identifier(String($0)) }.joined(separator: ".")

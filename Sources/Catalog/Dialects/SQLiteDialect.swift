@@ -106,7 +106,8 @@ package enum SQLiteDialect {
             items.append(
                 "CONSTRAINT \(SQLText.identifier(name)) PRIMARY KEY (\(SQLText.identifiers(table.primaryKey)))")
         }
-        for unique in table.uniqueConstraints.sorted(by: { self.precedes(($0.columns, $0.name), ($1.columns, $1.name)) }) {
+        for unique in table.uniqueConstraints.sorted(by: { self.precedes(($0.columns, $0.name), ($1.columns, $1.name)) }
+        ) {
             items.append(
                 "CONSTRAINT \(SQLText.identifier(unique.name)) UNIQUE (\(SQLText.identifiers(unique.columns)))")
         }

@@ -69,13 +69,9 @@ package struct MigrationVersion: Hashable, Sendable, Comparable, CustomStringCon
         }
         // The greatest shorter label: its last byte that can rise does so.
         var shorter = Array(bytes.prefix(Self.maximumLength - suffixLength))
-        while let last = shorter.last {
-            if last < UInt8(ascii: "z") {
-                shorter[shorter.count - 1] = UInt8(ascii: "z")
-                break
-            }
-            shorter.removeLast()
-        }
+        while shorter.count > 1, shorter[shorter.count - 1] == UInt8(ascii: "z") { shorter.removeLast() }
+        // The first byte stays one that clients accept.
+        shorter[shorter.count - 1] = shorter.count > 1 ? UInt8(ascii: "z") : UInt8(ascii: "_")
         return MigrationVersion(unchecked: String(decoding: shorter, as: UTF8.self))
     }
 

@@ -37,7 +37,9 @@ package struct SchemaModel: Hashable, Sendable {
     /// Puts a definition in, in place of one of the same name: for what was read from the database's catalogue.
     package mutating func insert(_ table: TableDefinition) { self.tablesByName[table.tableName] = table }
 
-    package mutating func insert(_ definition: EnumDefinition) { self.enumsByTypeName[definition.typeName] = definition }
+    package mutating func insert(_ definition: EnumDefinition) {
+        self.enumsByTypeName[definition.typeName] = definition
+    }
 
     package mutating func removeTable(_ name: TableName) { self.tablesByName[name] = nil }
 
@@ -220,13 +222,20 @@ package struct SchemaModel: Hashable, Sendable {
     private static func columnName(of key: IndexDefinition.Key) -> String {
         switch key {
         case .column(let name): name
-        case .expression(.function(let path, _)): path.last ?? "expr"
-        case .expression(.valueFunction(let name, _)): name.lowercased()
-        case .expression(.cast(.column(let path), _)): path.last ?? "expr"
-        case .expression(.cast(.function(let path, _), _)): path.last ?? "expr"
-        case .expression(.cast(_, let type)): type.name
-        case .expression(.conditional): "case"
-        default: "expr"
+        case .expression(let expression): self.columnName(of: expression) ?? "expr"
+        }
+    }
+
+    private static func columnName(of expression: SQLExpression) -> String? {
+        switch expression {
+        case .column(let path), .function(let path, _): path.last
+        case .valueFunction(let name, _): name.lowercased()
+        case .cast(let operand, let type): self.columnName(of: operand) ?? type.name
+        case .collated(let operand, _), .element(let operand, _): self.columnName(of: operand)
+        case .conditional: "case"
+        case .array: "array"
+        case .row: "row"
+        default: nil
         }
     }
 }
