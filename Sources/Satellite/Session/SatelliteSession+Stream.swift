@@ -58,7 +58,8 @@ extension SatelliteSession {
             self.stream.halfSent = transaction.xid
         }
         self.schema = transaction.schema
-        guard self.forwardRows(transaction) else {
+        let isMigrationOnly = self.stream.halfSent == transaction.xid && !transaction.hasRows
+        guard isMigrationOnly || self.forwardRows(transaction) else {
             if self.stream.halfSent == transaction.xid, self.stream.large == nil {
                 self.moveOn(to: transaction.commitPosition)
             }
