@@ -123,7 +123,8 @@ struct OperationEncoderTests {
             tags: EncodedTags([Tag(milliseconds: 1_795_230_519_604, source: nil)]), to: &buffer)
         let hex = buffer.readableBytesView.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         #expect(
-            hex == "0a57225508eaca0212350a0138122438643961353130332d366631392d343066652d386532662d6563303463386535646562"
+            hex
+                == "0a57225508eaca0212350a0138122438643961353130332d366631392d343066652d386532662d6563303463386535646562"
                 + "341204736565641200120012001a18706f7374677265735f314031373935323330353139363034")
     }
 
@@ -176,7 +177,9 @@ struct TagTests {
         #expect(Tag.parseArray(Array(text.utf8))?.map(\.wireText) == expected)
     }
 
-    @Test(arguments: ["", "{", "{}x", #"{"(,)"}"#, #"{"(\"yesterday\",)"}"#, #"{"(\"2023-06-15 11:18:05+01\",)"}"#, "NULL"])
+    @Test(arguments: [
+        "", "{", "{}x", #"{"(,)"}"#, #"{"(\"yesterday\",)"}"#, #"{"(\"2023-06-15 11:18:05+01\",)"}"#, "NULL",
+    ])
     func otherTextsAreRefused(text: String) {
         #expect(Tag.parseArray(Array(text.utf8)) == nil)
     }

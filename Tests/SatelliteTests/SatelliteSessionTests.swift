@@ -189,7 +189,8 @@ struct SatelliteSessionTests {
         var harness = SessionHarness()
         _ = harness.openAndStart()
         let late = TransactionDelivery(
-            after: LSN(rawValue: 5), transactions: [SessionHarness.transaction(xid: 1, at: 1_010, origin: SessionHarness.clientID)])
+            after: LSN(rawValue: 5),
+            transactions: [SessionHarness.transaction(xid: 1, at: 1_010, origin: SessionHarness.clientID)])
         #expect(harness.session.receive(.transactionsAvailable(late)).isEmpty)
     }
 
@@ -197,11 +198,14 @@ struct SatelliteSessionTests {
         var harness = SessionHarness()
         _ = harness.openAndStart()
         #expect(harness.subscribeAndDeliver(["items"]).story.contains("relation(items)"))
-        #expect(harness.deliver([SessionHarness.transaction(xid: 1, at: 1_010)]).story == ["begin(1@1010) insert commit"])
+        #expect(
+            harness.deliver([SessionHarness.transaction(xid: 1, at: 1_010)]).story == ["begin(1@1010) insert commit"])
         let wider = SatelliteTable(
-            oid: Fixtures.items.oid, name: "items", columns: Fixtures.items.columns + [.init(name: "n", typeName: "text")])
+            oid: Fixtures.items.oid, name: "items",
+            columns: Fixtures.items.columns + [.init(name: "n", typeName: "text")])
         let migration = SatelliteTransaction(
-            position: LSN(rawValue: 1_020), commitPosition: LSN(rawValue: 1_019), xid: 2, commitTimestamp: 1, origin: nil,
+            position: LSN(rawValue: 1_020), commitPosition: LSN(rawValue: 1_019), xid: 2, commitTimestamp: 1,
+            origin: nil,
             schema: SatelliteSchema(tables: [wider]), migration: SessionHarness.migration("2", xid: 2, tables: [wider]))
         #expect(harness.deliver([migration]).story == ["relation(items)", "begin(2@1020) migrate(2) commit"])
         #expect(
@@ -229,7 +233,8 @@ struct SatelliteSessionTests {
         _ = harness.openAndStart()
         _ = harness.subscribeAndDeliver(["items"])
         let large = SatelliteTransaction(
-            position: LSN(rawValue: 1_010), commitPosition: LSN(rawValue: 1_009), xid: 7, commitTimestamp: 1, origin: nil,
+            position: LSN(rawValue: 1_010), commitPosition: LSN(rawValue: 1_009), xid: 7, commitTimestamp: 1,
+            origin: nil,
             schema: Fixtures.schema, largeTables: [Fixtures.owned, Fixtures.items])
         let begun = harness.deliver([large])
         #expect(begun.story == ["begin(7@1010)"])
@@ -249,7 +254,8 @@ struct SatelliteSessionTests {
         _ = harness.openAndStart()
         _ = harness.subscribeAndDeliver(["items"])
         let broken = SatelliteTransaction(
-            position: LSN(rawValue: 1_010), commitPosition: LSN(rawValue: 1_009), xid: 7, commitTimestamp: 1, origin: nil,
+            position: LSN(rawValue: 1_010), commitPosition: LSN(rawValue: 1_009), xid: 7, commitTimestamp: 1,
+            origin: nil,
             schema: Fixtures.schema, resyncTables: [Fixtures.items.oid])
         let actions = harness.deliver([broken])
         #expect(actions.first == .deleteClientState)

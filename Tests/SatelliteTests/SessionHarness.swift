@@ -133,7 +133,9 @@ struct SessionHarness {
             commitTimestamp: 1, origin: origin, schema: Fixtures.schema, migration: migration, block: builder.take())
     }
 
-    static func migration(_ version: String, xid: UInt64, tables: [SatelliteTable] = [Fixtures.items]) -> SatelliteMigration {
+    static func migration(_ version: String, xid: UInt64, tables: [SatelliteTable] = [Fixtures.items])
+        -> SatelliteMigration
+    {
         var operation = Electric_Satellite_SatOpMigrate()
         operation.version = version
         return SatelliteMigration(

@@ -120,7 +120,8 @@ struct SessionWalkTests {
             case 60..<66:
                 let id = "00000000-0000-4000-8000-\(String(repeating: "0", count: 8))\(1_000 + step)"
                 ids.append(id)
-                actions = harness.subscribe(["items", "owned_entries", "parents"].shuffled(using: &generator).prefix(2).map { $0 }, id: id)
+                actions = harness.subscribe(
+                    ["items", "owned_entries", "parents"].shuffled(using: &generator).prefix(2).map { $0 }, id: id)
             case 66..<70:
                 actions = harness.unsubscribe([ids.randomElement(using: &generator) ?? "nobody"])
             case 70..<95:
@@ -176,7 +177,10 @@ struct SessionWalkTests {
             let codes = SatelliteMessage.Code.allCases.map(\.rawValue)
             var bytes = [codes.randomElement(using: &generator) ?? 0]
             let count = Int.random(in: 0...12, using: &generator)
-            bytes += (0..<count).map { _ in [0x0A, 0x12, 0x00, 0x01, 0x08, UInt8.random(in: 0...255, using: &generator)].randomElement(using: &generator) ?? 0 }
+            bytes += (0..<count).map { _ in
+                [0x0A, 0x12, 0x00, 0x01, 0x08, UInt8.random(in: 0...255, using: &generator)].randomElement(
+                    using: &generator) ?? 0
+            }
             _ = harness.session.receive(.messageReceived(ByteBuffer(bytes: bytes)))
         }
         if harness.session.isClosed { #expect(harness.session.receive(.tick).isEmpty) }

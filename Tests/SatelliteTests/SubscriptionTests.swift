@@ -50,7 +50,8 @@ struct SubscriptionTests {
         #expect(actions.startError == nil)
         #expect(
             actions.others == [
-                .deleteClientState, .saveCheckpoint(LSN(rawValue: 1_000)), .needTransactions(after: LSN(rawValue: 1_000)),
+                .deleteClientState, .saveCheckpoint(LSN(rawValue: 1_000)),
+                .needTransactions(after: LSN(rawValue: 1_000)),
             ])
     }
 
@@ -95,9 +96,10 @@ struct SubscriptionTests {
         #expect(harness.start(subscriptions: [Self.id]).startError?.code == .invalidPosition)
     }
 
-    @Test(arguments: [
-        ("499", 500...2_000, 100), ("2001", 500...2_000, 100), ("1000", nil, 100),
-    ] as [(String, ClosedRange<UInt64>?, UInt64)])
+    @Test(
+        arguments: [
+            ("499", 500...2_000, 100), ("2001", 500...2_000, 100), ("1000", nil, 100),
+        ] as [(String, ClosedRange<UInt64>?, UInt64)])
     func positionsOutsideTheWindowAreBehind(lsn: String, window: ClosedRange<UInt64>?, checkpoint: UInt64) {
         let (harness, actions) = Self.resume(at: lsn, Self.state(window: window, checkpoint: checkpoint))
         #expect(actions.startError?.code == .behindWindow)
@@ -195,7 +197,8 @@ struct SubscriptionTests {
                         snapshot: snapshot, snapshotEnd: LSN(rawValue: 1_500), snapshotTables: [Fixtures.items.oid]))
             ])
         var rows = RowFrameEncoder()
-        let isAppended = rows.appendInsert(table: Fixtures.items, row: BufferRow([ByteBuffer(string: "1")]), tagsText: nil)
+        let isAppended = rows.appendInsert(
+            table: Fixtures.items, row: BufferRow([ByteBuffer(string: "1")]), tagsText: nil)
         #expect(isAppended)
         #expect(harness.session.receive(.rowsAvailable(request.number, rows.finish())).story == ["insert"])
         let finished = harness.session.receive(.fetchFinished(request.number))
@@ -216,7 +219,11 @@ struct SubscriptionTests {
         _ = harness.openAndStart()
         _ = harness.subscribeAndDeliver(["items"])
         let second = harness.subscribeAndDeliver(["items", "owned_entries"], id: Self.other, seesBelow: 50, end: 9_000)
-        guard case .fetchSnapshot(let request)? = second.others.first(where: { if case .fetchSnapshot = $0 { true } else { false } }) else {
+        guard
+            case .fetchSnapshot(let request)? = second.others.first(where: {
+                if case .fetchSnapshot = $0 { true } else { false }
+            })
+        else {
             Issue.record("no snapshot is fetched")
             return
         }

@@ -204,7 +204,8 @@ struct TransactionEnricherTests {
 
     @Test func ddlIsHandedOnAndTheNewSchemaHolds() throws {
         let wider = SatelliteTable(
-            oid: Fixtures.items.oid, name: "items", columns: Fixtures.items.columns + [.init(name: "new", typeName: "text")])
+            oid: Fixtures.items.oid, name: "items",
+            columns: Fixtures.items.columns + [.init(name: "new", typeName: "text")])
         let migration = SatelliteMigration(
             version: "2", xid: 100, commitTimestamp: 5, tables: [wider], sqlite: [.init()], postgres: [])
         var statements: [DDLStatement] = []

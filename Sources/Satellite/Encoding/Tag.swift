@@ -20,7 +20,8 @@ package struct Tag: Hashable, Sendable {
         guard let at = text.lastIndex(of: "@") else { return nil }
         let digits = text[text.index(after: at)...]
         let origin = text[..<at]
-        guard !origin.isEmpty, (1...18).contains(digits.utf8.count), digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+        guard !origin.isEmpty, (1...18).contains(digits.utf8.count),
+            digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
             let milliseconds = Int64(digits)
         else { return nil }
         self.init(milliseconds: milliseconds, source: origin == Self.postgresOrigin ? nil : String(origin))

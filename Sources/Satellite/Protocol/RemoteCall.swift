@@ -49,8 +49,8 @@ extension SatelliteMessage {
         return .rpcRequest(request)
     }
 
-    /// The answer to a request. The payload's field is written even when the payload is empty: clients need one of the two
-    /// cases to be there.
+    /// The answer to a request. The payload's field is written even when the payload is empty: clients need one of the
+    /// two cases to be there.
     package static func response(
         _ method: String, id: UInt32, _ payload: some SwiftProtobuf.Message
     ) -> SatelliteMessage {

@@ -126,8 +126,8 @@ package enum SatelliteMessage: Hashable, Sendable {
 extension SwiftProtobuf.Message {
     /// The protobuf encoding.
     ///
-    /// Why no error: proto3 messages have no required fields and no `Any`, and only messages over 2 GiB fail besides; what
-    /// this process builds with SwiftProtobuf is control messages and migrations.
+    /// Why no error: proto3 messages have no required fields and no `Any`, and only messages over 2 GiB fail besides;
+    /// what this process builds with SwiftProtobuf is control messages and migrations.
     package func encodedBytes() -> [UInt8] {
         (try? self.serializedBytes()) ?? []
     }

@@ -195,6 +195,7 @@ extension SatelliteSession {
 
     /// A text of the client's for one of ours.
     static func shortened(_ text: String) -> String {
-        text.unicodeScalars.count > 128 ? String(String.UnicodeScalarView(text.unicodeScalars.prefix(126))) + "..." : text
+        text.unicodeScalars.count > 128
+            ? String(String.UnicodeScalarView(text.unicodeScalars.prefix(126))) + "..." : text
     }
 }

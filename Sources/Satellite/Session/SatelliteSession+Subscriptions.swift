@@ -11,7 +11,8 @@ extension SatelliteSession {
         var response = Electric_Satellite_SatSubsResp()
         response.subscriptionID = request.subscriptionID
         if request.subscriptionID.utf8.count > self.limits.maximumSubscriptionIDBytes {
-            response.subscriptionID = String(String.UnicodeScalarView(request.subscriptionID.unicodeScalars.prefix(126))) + "..."
+            response.subscriptionID =
+                String(String.UnicodeScalarView(request.subscriptionID.unicodeScalars.prefix(126))) + "..."
         }
         var roots: [UInt32] = []
         if let error = self.validate(request, roots: &roots) {
@@ -61,7 +62,8 @@ extension SatelliteSession {
         if !delivered.isEmpty, self.subscriptions.isDelivering || self.stream.large != nil || self.outgoing != .active {
             // The removal has to wait; until it is sent, no position of the client's is behind it.
             self.actions.append(
-                .saveUnsubscriptions(delivered.map { StoredUnsubscription(id: $0, position: StoredUnsubscription.notSent) }))
+                .saveUnsubscriptions(
+                    delivered.map { StoredUnsubscription(id: $0, position: StoredUnsubscription.notSent) }))
         }
         // Also for ids that nobody knows: the client waits for the confirmation.
         self.subscriptions.end(request.subscriptionIds, stored: delivered)

@@ -7,8 +7,9 @@ package import PostgresWire
 /// ``SessionAction``). The two streams of the protocol, changes to the client and writes from it, are independent; each
 /// subject has its own file.
 ///
-/// It holds no queue of transactions. While it can send, it asks for what follows its position; when the client's window
-/// is full or a delivery is under way, it does not ask, and what arrives meanwhile is dropped and asked for again.
+/// It holds no queue of transactions. While it can send, it asks for what follows its position; when the client's
+/// window is full or a delivery is under way, it does not ask, and what arrives meanwhile is dropped and asked for
+/// again.
 package struct SatelliteSession: Sendable {
     /// Where the connection is in its life.
     enum Phase: Hashable {

@@ -7,8 +7,8 @@ package enum SessionAction: Hashable, Sendable {
     /// Write the frames as they are.
     case send(FrameBatch)
     case ping
-    /// Send what is queued, then a close frame (without a status if `code` is nil), and drop everything the session asked
-    /// for: fetches, reads, timers. No action follows. `cause` is for the log.
+    /// Send what is queued, then a close frame (without a status if `code` is nil), and drop everything the session
+    /// asked for: fetches, reads, timers. No action follows. `cause` is for the log.
     case close(code: UInt16?, reason: String, cause: String)
     /// Stop reading from the socket.
     case pauseReading
@@ -37,8 +37,8 @@ package enum SessionAction: Hashable, Sendable {
     /// Answer: `clientStateLoaded` or `startFailed`.
     case loadClientState(clientID: String)
     /// Answer with `transactionsAvailable` as soon as there are transactions after this position, with at most as many
-    /// as suit; or with `positionLost`. One request is open at a time. Not answering while the socket is not writable is
-    /// what slows a session down to its client's speed.
+    /// as suit; or with `positionLost`. One request is open at a time. Not answering while the socket is not writable
+    /// is what slows a session down to its client's speed.
     case needTransactions(after: LSN)
     /// Answer with the next operations of the large transaction at this position: `operationsAvailable`, at the end
     /// `operationsFinished`. `isFirst` begins it.
@@ -77,7 +77,8 @@ package struct SnapshotRequest: Hashable, Sendable {
     /// In tables with an owner column: only rows of this user, and rows whose owner is NULL or empty.
     package var userID: String
     /// The snapshot must see every transaction of the stream up to here. A commit can be in the stream a moment before
-    /// other connections see it: compare the xids of the last transactions with the snapshot and take a new one if need be.
+    /// other connections see it: compare the xids of the last transactions with the snapshot and take a new one if need
+    /// be.
     package var after: LSN
 }
 

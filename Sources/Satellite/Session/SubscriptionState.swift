@@ -22,8 +22,8 @@ struct SubscriptionState: Sendable {
     struct Delivery: Sendable {
         enum Content: Sendable {
             case subscription(Pending)
-            /// Removal of the rows that no subscription holds any longer. `ids` as the client gave them; `stored` are those
-            /// that had been delivered, whose end is stored.
+            /// Removal of the rows that no subscription holds any longer. `ids` as the client gave them; `stored` are
+            /// those that had been delivered, whose end is stored.
             case gone(ids: [String], stored: [String])
         }
 

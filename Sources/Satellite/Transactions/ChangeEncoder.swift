@@ -53,8 +53,8 @@ struct ChangeEncoder {
         }
     }
 
-    /// TRUNCATE leaves no row changes of its own. The trigger has marked every row's shadow row deleted, so those name the
-    /// rows that are gone; a truncated table without such shadow rows was empty.
+    /// TRUNCATE leaves no row changes of its own. The trigger has marked every row's shadow row deleted, so those name
+    /// the rows that are gone; a truncated table without such shadow rows was empty.
     ///
     /// Rows that were written again after the truncation have a live shadow row and are not removed.
     mutating func appendTruncatedRows() {

@@ -9,8 +9,8 @@ final class FrameCache<Key: Hashable & Sendable>: Sendable {
 
     private let state = Mutex(State())
 
-    /// The cached value, or a new one. The lock is held while a value is made, so that a thousand sessions that want the
-    /// same frames at once wait for one of them instead of each making its own.
+    /// The cached value, or a new one. The lock is held while a value is made, so that a thousand sessions that want
+    /// the same frames at once wait for one of them instead of each making its own.
     func value(for key: Key, budget: FrameBudget, make: () -> TransactionFrames) -> TransactionFrames {
         self.state.withLock { state in
             if let cached = state.entries[key] { return cached }

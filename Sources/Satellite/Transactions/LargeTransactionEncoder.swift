@@ -3,9 +3,9 @@ package import PostgresWire
 
 /// Encodes a transaction piece by piece with bounded memory.
 ///
-/// The tags of an operation come from the shadow change next to it: before it for writes made in Postgres, after it for a
-/// client's (the row is then held until they come). An operation on a row that the transaction changes again carries the
-/// tags of its own time.
+/// The tags of an operation come from the shadow change next to it: before it for writes made in Postgres, after it for
+/// a client's (the row is then held until they come). An operation on a row that the transaction changes again carries
+/// the tags of its own time.
 package struct LargeTransactionEncoder: Sendable {
     /// Rows that may wait for their other half. More than this wait only if triggers of the user's swallow changes.
     static let maximumWaiting = 65_536

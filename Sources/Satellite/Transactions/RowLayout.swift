@@ -35,7 +35,8 @@ struct RowLayout: Sendable {
 
     /// The owner of a row; nil if everybody sees it.
     func owner(of tuple: Tuple) -> String? {
-        guard let column = self.table.ownerColumn, let text = tuple.text(self.tupleColumns[column]), !text.isEmpty else {
+        guard let column = self.table.ownerColumn, let text = tuple.text(self.tupleColumns[column]), !text.isEmpty
+        else {
             return nil
         }
         return text

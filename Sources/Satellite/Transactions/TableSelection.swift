@@ -4,8 +4,8 @@
 package struct TableSelection: Hashable, Sendable {
     private var first64: UInt64 = 0
     private var rest: [UInt64] = []
-    /// The user whose rows are selected; nil unless a selected table has an owner column, so that users share bytes where
-    /// they may.
+    /// The user whose rows are selected; nil unless a selected table has an owner column, so that users share bytes
+    /// where they may.
     package private(set) var user: String?
 
     package init() {}

@@ -35,7 +35,8 @@ package struct TransactionEnricher: Sendable {
         self.layouts = LayoutCache()
     }
 
-    /// - Parameter migrate: called once, before anything is encoded, if the transaction captured DDL: with the statements
+    /// - Parameter migrate: called once, before anything is encoded, if the transaction captured DDL: with the
+    /// statements
     ///   in order. When the outcome has to be awaited, take the statements from ``ddlStatements(of:)`` beforehand.
     package mutating func enrich(
         _ transaction: CommittedTransaction, migrate: ([DDLStatement]) throws -> MigrationOutcome
@@ -65,7 +66,8 @@ package struct TransactionEnricher: Sendable {
     /// Begins a transaction that is too large for memory. `survey` must have read all of its pieces (made with
     /// `keepsShadowRows: false`).
     ///
-    /// - Returns: the transaction without operations, which sessions can be told of, and the encoder that makes them from
+    /// - Returns: the transaction without operations, which sessions can be told of, and the encoder that makes them
+    /// from
     ///   the pieces. Several encoders of one transaction may be used at once, for sessions at different places.
     package mutating func beginLarge(
         _ header: TransactionHeader, survey: TransactionSurvey,
@@ -76,7 +78,9 @@ package struct TransactionEnricher: Sendable {
         let tables = survey.changedRelations.compactMap {
             layouts.layout(oid: $0, survey: survey, schema: self.schema)?.table
         }
-        let truncated = survey.truncatedRelations.subtracting(survey.changedRelations).compactMap { self.schema.tables[$0] }
+        let truncated = survey.truncatedRelations.subtracting(survey.changedRelations).compactMap {
+            self.schema.tables[$0]
+        }
         self.layouts = layouts
         let transaction = Self.makeTransaction(
             header, survey: survey, schema: self.schema, migration: migration, block: .empty,

@@ -128,7 +128,8 @@ package struct TransactionSurvey: Sendable {
     }
 
     private mutating func readTag(_ row: Tuple, relation: Relation) {
-        // Why: while a client's values are parked in the shadow row, its `_tag` is still that of an earlier transaction.
+        // Why: while a client's values are parked in the shadow row, its `_tag` is still that of an earlier
+        // transaction.
         if let parked = relation.columnIndex("_currently_reordering"), row.text(parked) == "t" { return }
         guard let column = relation.columnIndex("_tag"), let tag = row.tag(column) else { return }
         if tag.source != nil {

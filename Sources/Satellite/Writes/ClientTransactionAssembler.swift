@@ -89,7 +89,9 @@ struct ClientTransactionAssembler {
 
     private func immutableKeyError(_ table: SatelliteTable) -> ClientWriteError {
         let lsn = self.open?.clientLSN
-        let hex = (lsn?.readableBytesView).map { $0.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() }
+        let hex = (lsn?.readableBytesView).map {
+            $0.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        }
         let keys = table.primaryKey.map { "\"\(table.columns[$0].name)\"" }.joined(separator: ", ")
         return ClientWriteError(
             "Applying transaction [LSN \(hex ?? "")] failed write validation tests for the following reason: "
@@ -148,7 +150,8 @@ struct ClientTransactionAssembler {
         for (position, index) in relation.columns.enumerated() {
             let column = relation.table.columns[index]
             if mask[position / 8] & (0x80 >> UInt8(position % 8)) != 0 {
-                guard column.isNullable && !column.isPrimaryKey || nullability == .keyOnly && !column.isPrimaryKey else {
+                guard column.isNullable && !column.isPrimaryKey || nullability == .keyOnly && !column.isPrimaryKey
+                else {
                     throw .malformed
                 }
                 result[index] = .null

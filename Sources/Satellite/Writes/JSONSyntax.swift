@@ -9,8 +9,8 @@ enum JSONSyntax {
         return scanner.document()
     }
 
-    /// A number in decimal notation: digits, perhaps a fraction, perhaps an exponent. Unlike in JSON, leading zeros and a
-    /// plus sign are allowed.
+    /// A number in decimal notation: digits, perhaps a fraction, perhaps an exponent. Unlike in JSON, leading zeros and
+    /// a plus sign are allowed.
     static func isDecimal(_ bytes: [UInt8]) -> Bool {
         var index = 0
         func digits() -> Bool {
