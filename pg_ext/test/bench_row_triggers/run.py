@@ -6,7 +6,7 @@ Single-row inserts and single-row updates by primary key, each in its own
 transaction, runs of the three alternating; then one insert of many rows.
 
     test/bench_row_triggers/run.py [--bindir DIR] [--seconds N] [--rounds N]
-                                   [--fsync on,off] [--mode simple|prepared]
+                                   [--fsync on,off] [--mode simple|prepared] [--autovacuum on|off]
 """
 
 import argparse
@@ -36,6 +36,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--fsync", default="on,off")
     parser.add_argument("--mode", default="simple")
+    parser.add_argument("--autovacuum", default="off", help="on counts its work too, which in short runs is noise")
     parser.add_argument("--tables", default=",".join(TABLES))
     options = parser.parse_args()
     bindir = options.bindir or subprocess.run(["pg_config", "--bindir"], check=True, capture_output=True,
@@ -73,7 +74,7 @@ def main():
             subprocess.run(prefix + [
                 os.path.join(bindir, "pg_ctl"), "-D", data, "-l", os.path.join(base, "log"), "-w", "-o",
                 "-c listen_addresses= -c unix_socket_directories=%s -c port=54330 -c wal_level=logical -c fsync=%s "
-                "-c max_wal_size=8GB -c shared_buffers=512MB -c checkpoint_timeout=30min" % (base, fsync), "start"],
+                "-c max_wal_size=8GB -c shared_buffers=512MB -c checkpoint_timeout=30min -c autovacuum=%s" % (base, fsync, options.autovacuum), "start"],
                 check=True, stdout=subprocess.DEVNULL, cwd="/")
             psql("DROP SCHEMA IF EXISTS electric CASCADE; DROP EXTENSION IF EXISTS penstock CASCADE; CREATE EXTENSION penstock;")
             install = ["SET client_min_messages = warning; DROP PUBLICATION IF EXISTS electric_publication; BEGIN;"]
