@@ -99,14 +99,16 @@ struct ExpressionTests {
         #expect(throws: CatalogError(.tooComplex, "")) { try DDLParser.parseExpression(nested) }
         let chain = "1" + String(repeating: " + 1", count: 10_000)
         #expect(throws: CatalogError(.tooComplex, "")) { try DDLParser.parseExpression(chain) }
+        let both = (0..<40).reduce("1") { text, _ in "(\(text)\(String(repeating: " + 1", count: 20)))" }
+        #expect(throws: CatalogError(.tooComplex, "")) { try DDLParser.parseExpression(both) }
         let negations = String(repeating: "NOT ", count: 10_000) + "a"
         #expect(throws: CatalogError(.tooComplex, "")) { try DDLParser.parseExpression(negations) }
-        let terms = try DDLParser.parseExpression("a" + String(repeating: " OR a", count: 1_000))
+        let terms = try DDLParser.parseExpression("a" + String(repeating: " OR a", count: 20_000))
         guard case .disjunction(let list) = terms else {
             Issue.record("not a disjunction")
             return
         }
-        #expect(list.count == 1_001)
+        #expect(list.count == 20_001)
     }
 
     /// In a statement, an expression beyond the bounds is kept as text.

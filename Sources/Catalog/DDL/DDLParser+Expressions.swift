@@ -71,6 +71,7 @@ extension DDLParser {
     mutating func parseExpression(
         minimum: Int = 0, isRestricted: Bool = false
     ) throws(CatalogError) -> SQLExpression {
+        if self.depth == 0 { self.nestedOperators = 0 }
         try self.enter()
         defer { self.leave() }
         var left = try self.parsePrefix(isRestricted: isRestricted)
@@ -80,8 +81,11 @@ extension DDLParser {
             case .conjunction:
                 self.advance()
                 let right = try self.parseExpression(minimum: precedence + 1)
-                if case .conjunction(let terms) = left {
-                    left = .conjunction(terms + [right])
+                if case .conjunction(var terms) = left {
+                    // Why: no second owner, or each term would copy all before it.
+                    left = .null
+                    terms.append(right)
+                    left = .conjunction(terms)
                 } else {
                     left = .conjunction([left, right])
                 }
@@ -89,8 +93,11 @@ extension DDLParser {
             case .disjunction:
                 self.advance()
                 let right = try self.parseExpression(minimum: precedence + 1)
-                if case .disjunction(let terms) = left {
-                    left = .disjunction(terms + [right])
+                if case .disjunction(var terms) = left {
+                    // Why: no second owner, or each term would copy all before it.
+                    left = .null
+                    terms.append(right)
+                    left = .disjunction(terms)
                 } else {
                     left = .disjunction([left, right])
                 }
@@ -99,9 +106,12 @@ extension DDLParser {
                 break
             }
             chain += 1
-            guard chain <= Self.maximumChain else {
-                throw CatalogError(
-                    .tooComplex, "expression is too long", at: self.source.position(at: self.current.start))
+            if chain > 1 {
+                self.nestedOperators += 1
+                guard self.nestedOperators <= Self.maximumNestedOperators else {
+                    throw CatalogError(
+                        .tooComplex, "expression is too long", at: self.source.position(at: self.current.start))
+                }
             }
             left = try self.parseInfix(infix, precedence: precedence, left: left, isRestricted: isRestricted)
         }

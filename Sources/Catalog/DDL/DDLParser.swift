@@ -6,13 +6,15 @@
 package struct DDLParser {
     /// How deep expressions and parentheses may nest.
     static let maximumDepth = 48
-    /// How many operators of one kind may follow each other on one level; AND and OR are not counted.
-    static let maximumChain = 48
+    /// How many operators of one expression may take the result of one before them on the same level as their left
+    /// side, which deepens the tree without nesting. AND and OR do not: they become lists.
+    static let maximumNestedOperators = 256
 
     let source: DDLSource
     let tokens: [DDLToken]
     var index = 0
     var depth = 0
+    var nestedOperators = 0
 
     private init(_ text: String) throws(CatalogError) {
         self.source = DDLSource(text)
