@@ -10,9 +10,20 @@ let settings: [SwiftSetting] = [
 func nio(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-nio") }
 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
-let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
+
+func target(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+}
 
 let package = Package(
     name: "penstock",
@@ -27,17 +38,97 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
     ],
     targets: [
+        // System libraries and C.
         .systemLibrary(
             name: "CLibPQ", path: "Sources/CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .target(name: "CStoreSupport"),
+        .target(name: "CSQLText"),
 
         // Pure: no sockets, no files, no clocks.
-        .target(name: "PostgresWire", dependencies: [nio("NIOCore")], swiftSettings: settings),
-        .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire"], swiftSettings: settings),
+        target("PostgresWire", [nio("NIOCore")]),
+        target("Catalog", []),
+        target("Satellite", ["PostgresWire", nio("NIOCore"), protobuf], exclude: ["Protocol/satellite.proto"]),
+        target("Identity", [crypto, cryptoExtras]),
+
+        // Parts that run things; imports point down.
+        target(
+            "Configuration",
+            [
+                "Identity",
+                // Our module keeps the plain name.
+                .product(
+                    name: "Configuration", package: "swift-configuration",
+                    moduleAliases: ["Configuration": "SwiftConfiguration"]),
+            ]),
+        target("Observability", [logging, metrics]),
+        target("StreamStore", ["CStoreSupport", nio("NIOCore")]),
+        target("PostgresClient", ["CLibPQ", "PostgresWire", nio("NIOCore"), logging]),
+        target(
+            "ChangeFeed",
+            ["PostgresWire", "PostgresClient", "StreamStore", nio("NIOCore"), nio("NIOPosix"), logging, lifecycle]),
+        target("WriteBack", ["PostgresClient", nio("NIOCore"), logging]),
+        target("DatabaseSetup", ["CSQLText", "PostgresClient", "PostgresWire", nio("NIOCore"), logging]),
+        target("MigrationsAPI", ["CZlib", nio("NIOCore")]),
+        target(
+            "HTTPServer", [nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), logging, crypto]),
+        target(
+            "SatelliteEndpoint",
+            [
+                "Satellite", "Catalog", "ChangeFeed", "HTTPServer", "PostgresClient", "PostgresWire", "WriteBack",
+                nio("NIOCore"), nio("NIOHTTP1"), logging, protobuf,
+            ]),
+        target(
+            "Sidecar",
+            [
+                "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "HTTPServer", "Identity", "MigrationsAPI",
+                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamStore", "WriteBack",
+                nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), logging, lifecycle, signals,
+            ]),
+        target(
+            "SatelliteClient",
+            [
+                "Satellite", "PostgresWire", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"),
+                protobuf,
+            ]),
+        target("DevelopmentCluster", ["PostgresClient", logging]),
+        .executableTarget(
+            name: "penstock",
+            dependencies: [
+                "Configuration", "DatabaseSetup", "DevelopmentCluster", "Identity", "Observability", "PostgresClient",
+                "Satellite", "SatelliteClient", "Sidecar", nio("NIOCore"), logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+
+        // For tests.
+        target("TestSupport", ["PostgresClient", "PostgresWire", nio("NIOCore")]),
+        target("StreamStoreTestSupport", ["StreamStore", nio("NIOCore")]),
+
+        tests("PostgresWireTests", ["PostgresWire", nio("NIOCore")]),
+        tests("CatalogTests", ["Catalog"]),
+        tests("SatelliteTests", ["Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
+        tests("IdentityTests", ["Identity", crypto, cryptoExtras]),
+        tests("ConfigurationTests", ["Configuration", "Identity"], exclude: ["Golden"]),
+        tests("ObservabilityTests", ["Observability", logging, metrics]),
+        tests("StreamStoreTests", ["StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests("PostgresClientTests", ["PostgresClient", "PostgresWire", "TestSupport", nio("NIOCore"), logging]),
+        tests("ChangeFeedTests", ["ChangeFeed", "PostgresWire", nio("NIOCore")]),
+        tests("WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
+        tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
+        tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),
+        tests("SatelliteClientTests", ["SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore")]),
+        tests("DevelopmentClusterTests", ["DevelopmentCluster", "PostgresClient", logging]),
+        tests(
+            "IntegrationTests",
+            [
+                "ChangeFeed", "Configuration", "DatabaseSetup", "Observability", "PostgresClient", "PostgresWire",
+                "Satellite", "SatelliteClient", "Sidecar", "StreamStore", "TestSupport", nio("NIOCore"),
+                nio("NIOPosix"), logging,
+            ]),
     ]
 )

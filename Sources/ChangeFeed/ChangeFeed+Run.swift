@@ -103,6 +103,7 @@ extension ChangeFeed {
 
     private func adopt(_ log: ChangeLog, referenceXID: UInt64) {
         self.core.withLock { $0 = FeedCore(log: log, options: self.options, referenceXID: referenceXID) }
+        self.notifyObservers()
         log.log.onDurable { [weak self] end in
             guard let self else { return }
             self.logBecameDurable(end, of: log) { position in

@@ -29,7 +29,7 @@ extension Settings {
                 .logicalPublisher, when: true,
                 """
                 ELECTRIC_WRITE_TO_PG_MODE=logical_replication is not built yet: nothing listens for the subscription of \
-                the database and writes of clients do not reach it. Set ELECTRIC_WRITE_TO_PG_MODE=direct_writes.
+                the database, and writes of clients are made directly, as with ELECTRIC_WRITE_TO_PG_MODE=direct_writes.
                 """)
         }
         if let proxy = self.proxy {

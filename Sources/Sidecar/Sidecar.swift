@@ -1,0 +1,178 @@
+import ChangeFeed
+import Configuration
+import DatabaseSetup
+import Foundation
+import HTTPServer
+import Identity
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Observability
+import PostgresClient
+import Satellite
+import SatelliteEndpoint
+import ServiceLifecycle
+import StreamStore
+import UnixSignals
+import WriteBack
+
+/// The composition: settings in, a group of running services out. The only place that knows every part.
+package struct Sidecar: Sendable {
+    /// What cannot be helped by trying again.
+    package struct StartError: Error, CustomStringConvertible {
+        package var caption: ErrorBox.Caption
+        package var text: String
+        package var hint: String
+        package var description: String { "\(self.text). \(self.hint)" }
+
+        package init(_ caption: ErrorBox.Caption, _ text: String, hint: String) {
+            self.caption = caption
+            self.text = text
+            self.hint = hint
+        }
+    }
+
+    package let settings: Settings
+    private let logger: Logger
+    private let metrics: MetricsRegistry
+    private let onListening: @Sendable (_ port: Int) -> Void
+    private let onReady: @Sendable () async throws -> Void
+
+    /// - Parameters:
+    ///   - onListening: told the port of the HTTP listener once it is bound.
+    ///   - onReady: called when the database is set up and changes flow for the first time.
+    package init(
+        settings: Settings, logger: Logger, metrics: MetricsRegistry,
+        onListening: @escaping @Sendable (_ port: Int) -> Void = { _ in },
+        onReady: @escaping @Sendable () async throws -> Void = {}
+    ) {
+        self.settings = settings
+        self.logger = logger
+        self.metrics = metrics
+        self.onListening = onListening
+        self.onReady = onReady
+    }
+
+    /// Runs until SIGTERM or SIGINT, then drains: sessions are told to leave, accepted writes are made, the log is closed.
+    package func run() async throws {
+        self.logger.info("starting", metadata: ["fronts": "\(self.settings.fronts.explanation)"])
+        for sentence in self.settings.unavailable { self.logger.warning("\(sentence)") }
+        guard self.settings.servedFronts().contains(.satellite), let database = self.settings.database else {
+            throw StartError(
+                .notImplemented, "none of the fronts that are switched on is built yet",
+                hint: "Set DATABASE_URL to serve Satellite clients. On are: \(self.settings.fronts.explanation)")
+        }
+        let parts = try self.makeParts(database)
+        let listener = try await self.listen(parts)
+        self.logger.info("listening", metadata: ["http": "\(listener.port)"])
+        self.onListening(listener.port)
+
+        var configuration = ServiceGroupConfiguration(
+            services: self.services(parts, listener), gracefulShutdownSignals: [.sigterm, .sigint], logger: self.logger)
+        // What cannot end in time is cut off: clients send again what was not acknowledged.
+        configuration.maximumGracefulShutdownDuration = .seconds(20)
+        configuration.maximumCancellationDuration = .seconds(5)
+        try await ServiceGroup(configuration: configuration).run()
+        parts.flusher.stop()
+        self.logger.info("stopped")
+    }
+
+    private func makeParts(_ database: DatabaseSettings) throws -> SidecarParts {
+        guard let dataDirectory = self.settings.feed.dataDirectory else {
+            throw StartError(
+                .notImplemented, "running without a disk (PENSTOCK_DATA_DIR empty) is not built yet",
+                hint: "Set PENSTOCK_DATA_DIR to a directory for the change log")
+        }
+        do {
+            try FileManager.default.createDirectory(
+                atPath: dataDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
+        } catch {
+            throw StartError(
+                .initialisation, "cannot create the data directory \(dataDirectory)",
+                hint: "Create it, or set PENSTOCK_DATA_DIR to a directory that this user may write to")
+        }
+        return SidecarParts(settings: self.settings, database: database, dataDirectory: dataDirectory, logger: self.logger)
+    }
+
+    private func listen(_ parts: SidecarParts) async throws -> HTTPListener {
+        let address = self.settings.listeners.http ?? ListenAddress(host: "::", port: 5133)
+        var router = HTTPRouter()
+        StatusRoutes(parts: parts, metrics: self.metrics).add(to: &router)
+        let logger = self.logger
+        let satellite: HTTPRouter.Handler = { request in
+            SatelliteRoute.answer(request, services: parts.satellite, logger: logger, status: parts.obstacle)
+        }
+        router.on(.GET, "/ws", satellite)
+        router.onPrefix(.GET, "/ws", satellite)
+        router.on(.GET, "/api/migrations") { request in await MigrationsRoute.answer(request, parts: parts) }
+        do {
+            return try await self.bind(address, router)
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw StartError(
+                .initialisation, "cannot listen on port \(address.port): another process has it",
+                hint: "Stop that process or set HTTP_PORT")
+        }
+    }
+
+    private func bind(_ address: ListenAddress, _ router: HTTPRouter) async throws -> HTTPListener {
+        func bind(_ host: String) async throws -> HTTPListener {
+            try await HTTPListener.bind(
+                host: host, port: Int(address.port), group: MultiThreadedEventLoopGroup.singleton, limits: HTTPLimits(),
+                router: router, logger: self.logger)
+        }
+        do {
+            return try await bind(address.host)
+        } catch let error as IOError where address.host == "::" && error.errnoCode != EADDRINUSE {
+            // A machine without IPv6.
+            return try await bind("0.0.0.0")
+        }
+    }
+
+    /// In the order of their start; they are stopped in the opposite order, so that nobody loses what it depends on.
+    private func services(_ parts: SidecarParts, _ listener: HTTPListener) -> [any Service] {
+        let onReady = self.onReady
+        let logger = self.logger
+        return [
+            ClosureService("feed") { try await cancelWhenGracefulShutdown { try await parts.runFeed() } },
+            ClosureService("client state") { await cancelWhenGracefulShutdown { await parts.clientState.run() } },
+            ClosureService("satellite hub") { await cancelWhenGracefulShutdown { await parts.hub.run() } },
+            ClosureService("write-back") {
+                try await withThrowingTaskGroup(of: Void.self) { tasks in
+                    tasks.addTask { await parts.writer.run() }
+                    tasks.addTask {
+                        try? await gracefulShutdown()
+                        await parts.writer.drain(within: .seconds(8))
+                    }
+                    try await tasks.next()
+                    tasks.cancelAll()
+                }
+            },
+            ClosureService("http") {
+                try? await gracefulShutdown()
+                logger.info("draining", metadata: ["connections": "\(listener.connectionCount)"])
+                await listener.drain(grace: .seconds(5))
+            },
+            ClosureService("start-up") {
+                try await cancelWhenGracefulShutdown {
+                    try await parts.waitUntilReady()
+                    if !Task.isCancelled { try await onReady() }
+                    try? await gracefulShutdown()
+                }
+            },
+        ]
+    }
+}
+
+/// A service that is one closure.
+private struct ClosureService: Service, CustomStringConvertible {
+    let description: String
+    let body: @Sendable () async throws -> Void
+
+    init(_ name: String, _ body: @escaping @Sendable () async throws -> Void) {
+        self.description = name
+        self.body = body
+    }
+
+    func run() async throws { try await self.body() }
+}
