@@ -1,0 +1,55 @@
+import ArgumentParser
+import Configuration
+import Foundation
+import Logging
+import Observability
+import Sidecar
+
+/// `penstock serve`
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Serve clients, configured by environment variables (the default).")
+
+    func run() async throws {
+        let settings = try Service.loadSettings()
+        try await Service.run(settings)
+    }
+}
+
+/// What the serving commands share.
+enum Service {
+    /// Settings from the environment; prints the report and ends the process if they are wrong.
+    static func loadSettings() throws -> Settings {
+        do {
+            return try Settings.load(environment: ProcessInfo.processInfo.environment)
+        } catch {
+            Self.fail(error.render(color: Self.hasColor), code: error.exitCode)
+        }
+    }
+
+    static func run(
+        _ settings: Settings, onListening: @escaping @Sendable (Int) -> Void = { _ in },
+        onReady: @escaping @Sendable () async throws -> Void = {}
+    ) async throws {
+        let level = Logger.Level(configurationName: settings.log.level.rawValue) ?? .info
+        ObservabilityBootstrap.startLogging(level: level)
+        let metrics = MetricsRegistry()
+        ObservabilityBootstrap.startMetrics(metrics)
+        let sidecar = Sidecar(
+            settings: settings, logger: Logger(label: "penstock"), metrics: metrics, onListening: onListening,
+            onReady: onReady)
+        do {
+            try await sidecar.run()
+        } catch let error as Sidecar.StartError {
+            let box = ErrorBox(caption: error.caption, intro: "\(error.text).", hint: "\(error.hint).")
+            Self.fail(box.render(color: Self.hasColor), code: 1)
+        }
+    }
+
+    private static var hasColor: Bool { isatty(STDERR_FILENO) == 1 }
+
+    private static func fail(_ text: String, code: Int32) -> Never {
+        FileHandle.standardError.write(Data("\(text)\n".utf8))
+        exit(code)
+    }
+}
