@@ -95,7 +95,8 @@ let package = Package(
                 "Satellite", "PostgresWire", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"),
                 protobuf,
             ]),
-        target("DevelopmentCluster", ["PostgresClient", logging]),
+        target("ChildProcesses", []),
+        target("DevelopmentCluster", ["ChildProcesses", "PostgresClient", logging]),
         .executableTarget(
             name: "penstock",
             dependencies: [
@@ -106,7 +107,7 @@ let package = Package(
             swiftSettings: settings),
 
         // For tests.
-        target("TestSupport", ["PostgresClient", "PostgresWire", nio("NIOCore")]),
+        target("TestSupport", ["ChildProcesses", "PostgresClient", "PostgresWire", nio("NIOCore")]),
         target("StreamStoreTestSupport", ["StreamStore", nio("NIOCore")]),
 
         tests("PostgresWireTests", ["PostgresWire", nio("NIOCore")]),

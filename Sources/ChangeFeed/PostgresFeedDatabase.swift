@@ -50,19 +50,24 @@ package final class PostgresFeedDatabase: FeedDatabase, Sendable {
         else { throw PostgresError.client("the server did not tell its identity") }
         return SlotFacts(
             systemIdentifier: UInt64(bitPattern: system), timeline: timeline, walFlush: flush, nextXID: xid,
-            presence: Self.presence(result))
+            presence: try Self.presence(result))
     }
 
-    private static func presence(_ result: QueryResult) -> SlotFacts.Presence {
+    private static func presence(_ result: QueryResult) throws -> SlotFacts.Presence {
         guard result[0, 4] != nil else { return .absent }
         if result[0, 9] == "lost" {
             return .unusable(reason: "the server has removed WAL that the slot still needed (max_slot_wal_keep_size)")
         }
+        // Why errors and not "unusable": a slot that is somebody else's must never be dropped by us.
         guard result[0, 5] == "pgoutput", result.boolean(0, 10) == false else {
-            return .unusable(reason: "the slot is not a permanent pgoutput slot")
+            throw PostgresError.client(
+                "the replication slot \(result[0, 4] ?? "") exists and is not a permanent pgoutput slot",
+                hint: "Drop it, if nobody needs it")
         }
         guard result.boolean(0, 11) == true else {
-            return .unusable(reason: "the slot belongs to database \(result[0, 6] ?? "?")")
+            throw PostgresError.client(
+                "the replication slot \(result[0, 4] ?? "") belongs to database \(result[0, 6] ?? "?")",
+                hint: "Two databases whose names differ in capitals or punctuation alone cannot both be served")
         }
         guard let confirmed = result[0, 7].flatMap({ LSN($0) }) else {
             return .unusable(reason: "the slot has no confirmed position")
@@ -124,7 +129,7 @@ package final class PostgresFeedDatabase: FeedDatabase, Sendable {
         let result = try await self.query(
             """
             SELECT pg_catalog.current_database() = ANY (
-                SELECT pg_catalog.btrim(name)
+                SELECT pg_catalog.btrim(name, ' "')
                 FROM pg_catalog.unnest(pg_catalog.string_to_array(
                     coalesce(pg_catalog.current_setting('penstock.databases', true), ''), ',')) AS name)
             """)

@@ -1,3 +1,4 @@
+import ChildProcesses
 import Foundation
 
 /// The account that Postgres runs as: our own, or `postgres` when we are root, which Postgres refuses.
@@ -15,30 +16,15 @@ enum ServerAccount {
     }
 
     static func output(_ arguments: [String]) throws -> String {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = self.prefix + arguments
-        // Why: the server's account may not be allowed into the directory that we stand in.
-        process.currentDirectoryURL = URL(fileURLWithPath: "/")
-        var environment = ProcessInfo.processInfo.environment
-        for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"] { environment[name] = nil }
-        process.environment = environment
-        // A file, not a pipe: the detached server inherits it, and a pipe would never end.
-        let file = FileManager.default.temporaryDirectory.appendingPathComponent("penstock-\(UUID().uuidString)")
-        _ = FileManager.default.createFile(atPath: file.path, contents: nil)
-        defer { try? FileManager.default.removeItem(at: file) }
-        let handle = try FileHandle(forWritingTo: file)
-        process.standardOutput = handle
-        process.standardError = handle
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        let output = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
-        guard process.terminationStatus == 0 else {
+        var environment: [String: String] = [:]
+        for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"] { environment[name] = "" }
+        // Why `/`: the server's account may not be allowed into the directory that we stand in.
+        let outcome = try ChildProcess.runBlocking(self.prefix + arguments, environment: environment, directory: "/")
+        guard outcome.status == 0 else {
             throw DevelopmentCluster.Failure(
-                "\(arguments[0]) failed: \(output.trimmingCharacters(in: .whitespacesAndNewlines))")
+                "\(arguments[0]) failed: \(outcome.output.trimmingCharacters(in: .whitespacesAndNewlines))")
         }
-        return output
+        return outcome.output
     }
 
     /// Whether the account can work in a directory below `directory` that belongs to it.

@@ -21,7 +21,7 @@ struct SQLCommand: ParsableCommand {
     var script: Script
 
     @Option(help: "The service's role.")
-    var role = "electric"
+    var role = "sync_service"
 
     @Option(help: "The role's password; without it the script sets none.")
     var password: String?
@@ -31,12 +31,12 @@ struct SQLCommand: ParsableCommand {
 
     func run() throws {
         switch self.script {
-        case .directWrites: try self.printRoles("roles-direct-writes.sql")
-        case .logicalReplication: try self.printRoles("roles-logical-replication.sql")
+        case .directWrites: try self.printRoles("roles-direct-writes")
+        case .logicalReplication: try self.printRoles("roles-logical-replication")
         case .schema:
             for file in SQLFiles.electric { print(file.text) }
         case .uninstall:
-            guard let text = SQLFiles.script("uninstall.sql") else { throw ExitCode.failure }
+            guard let text = SQLFiles.script("uninstall") else { throw ExitCode.failure }
             print(text)
         }
     }

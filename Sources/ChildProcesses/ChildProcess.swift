@@ -11,8 +11,8 @@ package struct ChildOutcome: Sendable {
     package var output: String
 }
 
-/// A failure of the test's own machinery.
-package struct TestSupportError: Error, CustomStringConvertible {
+/// A program that could not be started, or failed.
+package struct ChildProcessError: Error, CustomStringConvertible {
     package var description: String
 
     package init(_ description: String) {
@@ -43,7 +43,7 @@ package enum ChildProcess {
     ) async throws -> String {
         let outcome = try await Self.run(arguments, input: input, environment: environment)
         guard outcome.status == 0 else {
-            throw TestSupportError(
+            throw ChildProcessError(
                 "\(arguments.joined(separator: " ")) ended with \(outcome.status):\n\(outcome.output)")
         }
         return outcome.output
@@ -60,7 +60,7 @@ package enum ChildProcess {
         }
         guard FileManager.default.createFile(atPath: stem + ".in", contents: Data(input.utf8)),
             FileManager.default.createFile(atPath: stem + ".out", contents: nil)
-        else { throw TestSupportError("cannot write to \(stem)") }
+        else { throw ChildProcessError("cannot write to \(stem)") }
         let child = try Self.spawn(
             arguments, environment: environment, directory: directory, input: stem + ".in", output: stem + ".out")
         var status: Int32 = 0
@@ -99,7 +99,7 @@ package enum ChildProcess {
         var child: pid_t = 0
         let status = posix_spawnp(&child, arguments[0], &actions, nil, &argv, &envp)
         guard status == 0 else {
-            throw TestSupportError("cannot start \(arguments[0]): \(String(cString: strerror(status)))")
+            throw ChildProcessError("cannot start \(arguments[0]): \(String(cString: strerror(status)))")
         }
         return child
     }
