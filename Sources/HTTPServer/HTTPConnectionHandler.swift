@@ -1,22 +1,27 @@
-import Crypto
 import Logging
 import NIOCore
 import NIOHTTP1
-import NIOWebSocket
 
 /// One HTTP/1.1 connection: collects a request, asks the router, writes the reply, and may turn into a WebSocket.
 ///
-/// Confined to its event loop.
+/// Confined to its event loop. Requests are answered one after the other: the next one is looked at once the peer has taken the
+/// last reply, so a peer that sends requests and reads nothing costs one reply.
 final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
     private enum State {
+        /// Exits: `receiving`, `ending`.
         case idle
+        /// Exits: `answering`, `writing` (413), `ending`.
         case receiving(HTTPRequestHead, ByteBuffer)
-        /// The body is over the limit: the rest of it is read and dropped, then 413 is answered.
-        case discarding(HTTPRequestHead)
+        /// The router works. Exits: `writing`, `upgraded`.
         case answering
+        /// The reply is on its way. Exits: `idle`, `ending`.
+        case writing
+        /// The last reply is written; what the peer still sends is read and dropped for a while, because closing a socket with
+        /// unread bytes would take the reply away from the peer.
+        case ending
         case upgraded
     }
 
@@ -25,6 +30,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
     private let logger: Logger
     private var state: State = .idle
     private var timeout: Scheduled<Void>?
+    private var work: Task<Void, Never>?
     private var draining = false
 
     private init(limits: HTTPLimits, router: HTTPRouter, logger: Logger) {
@@ -48,29 +54,37 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        self.expectRequest(within: self.limits.requestTimeout, context: context)
+        self.closeUnlessCancelled(within: self.limits.requestTimeout, context: context)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.timeout?.cancel()
+        self.timeout = nil
     }
 
-    private func expectRequest(within time: TimeAmount, context: ChannelHandlerContext) {
+    func channelInactive(context: ChannelHandlerContext) {
         self.timeout?.cancel()
-        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        self.timeout = context.eventLoop.scheduleTask(in: time) {
-            bound.value.close(promise: nil)
-        }
+        self.timeout = nil
+        // Nobody waits for the answer any more.
+        self.work?.cancel()
+        context.fireChannelInactive()
     }
+
+    private func closeUnlessCancelled(within time: TimeAmount, context: ChannelHandlerContext) {
+        self.timeout?.cancel()
+        let channel = context.channel
+        self.timeout = context.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+    }
+
+    // MARK: Requests
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (self.unwrapInboundIn(data), self.state) {
         case (.head(let head), .idle):
-            self.state = .receiving(head, ByteBuffer())
-            self.expectRequest(within: self.limits.requestTimeout, context: context)
+            self.headReceived(head, context: context)
         case (.body(var part), .receiving(let head, var body)):
             guard body.readableBytes + part.readableBytes <= self.limits.bodyBytes else {
-                self.state = .discarding(head)
+                self.refuseBody(of: head, context: context)
                 return
             }
             self.state = .idle  // gives up this reference, so that the append does not copy
@@ -80,68 +94,156 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
             self.timeout?.cancel()
             self.state = .answering
             self.answer(HTTPRequest(head: head, body: body), context: context)
-        case (.end, .discarding(let head)):
-            self.state = .answering
-            let limit = self.limits.bodyBytes
-            self.write(
-                .text("The request body is larger than \(limit) bytes", status: .payloadTooLarge), to: head,
-                context: context)
         default:
             break
         }
     }
 
+    private func headReceived(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
+        self.state = .receiving(head, ByteBuffer())
+        self.closeUnlessCancelled(within: self.limits.requestTimeout, context: context)
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > self.limits.bodyBytes {
+            self.refuseBody(of: head, context: context)
+            return
+        }
+        if head.version != .http1_0,
+            head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
+        {
+            context.writeAndFlush(
+                self.wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))), promise: nil)
+        }
+    }
+
+    private func refuseBody(of head: HTTPRequestHead, context: ChannelHandlerContext) {
+        self.write(
+            .text("The request body is larger than \(self.limits.bodyBytes) bytes", status: .payloadTooLarge), to: head,
+            mustClose: true, context: context)
+    }
+
     private func answer(_ request: HTTPRequest, context: ChannelHandlerContext) {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let promise = context.eventLoop.makePromise(of: HTTPAnswer.self)
-        promise.completeWithTask { [router] in await router.answer(request) }
-        promise.futureResult.whenSuccess { answer in
-            let (handler, context) = bound.value
-            switch answer {
-            case .reply(let reply):
-                handler.write(reply, to: request.head, context: context)
-            case .webSocket(let subprotocol, let makeSession):
-                handler.upgrade(request.head, subprotocol, makeSession, context: context)
+        let eventLoop = context.eventLoop
+        let head = request.head
+        self.work = Task { [router] in
+            let answer = await router.answer(request)
+            eventLoop.execute {
+                let (handler, context) = bound.value
+                handler.answered(head, answer, context: context)
             }
         }
     }
 
-    private func write(_ reply: HTTPReply, to request: HTTPRequestHead, context: ChannelHandlerContext) {
-        guard context.channel.isActive else { return }
-        var headers = reply.headers
-        let keepAlive = request.isKeepAlive && !self.draining
-        let hasBody = reply.status.mayHaveResponseBody && reply.status != .noContent
-        if hasBody { headers.replaceOrAdd(name: "content-length", value: "\(reply.body.readableBytes)") }
-        headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
-        if !keepAlive { headers.replaceOrAdd(name: "connection", value: "close") }
-        let head = HTTPResponseHead(version: request.version, status: reply.status, headers: headers)
-        context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-        if request.method != .HEAD, hasBody, reply.body.readableBytes > 0 {
-            context.write(self.wrapOutboundOut(.body(.byteBuffer(reply.body))), promise: nil)
+    private func answered(_ request: HTTPRequestHead, _ answer: HTTPAnswer, context: ChannelHandlerContext) {
+        self.work = nil
+        // The connection may have ended meanwhile; nothing may be written then.
+        guard case .answering = self.state, context.channel.isActive else { return }
+        switch answer {
+        case .reply(let reply):
+            // Why: the decoder takes what follows a request for an upgrade as bytes of the other protocol.
+            self.write(
+                reply, to: request, mustClose: request.headers.contains(name: "upgrade"), context: context)
+        case .webSocket(let subprotocol, let makeSession):
+            self.upgrade(request, subprotocol, makeSession, context: context)
         }
-        self.state = .idle
-        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil))).whenComplete { _ in
-            if !keepAlive { bound.value.close(promise: nil) }
-        }
-        if keepAlive { self.expectRequest(within: self.limits.keepAliveTimeout, context: context) }
     }
+
+    // MARK: Replies
+
+    private func write(
+        _ reply: HTTPReply, to request: HTTPRequestHead, mustClose: Bool, context: ChannelHandlerContext
+    ) {
+        guard context.channel.isActive else { return }
+        var reply = reply
+        if !Self.isWellFormed(reply.headers) {
+            self.logger.error("a reply was dropped because its header fields are malformed")
+            reply = .text("Internal server error", status: .internalServerError)
+        }
+        let keepAlive = request.isKeepAlive && !self.draining && !mustClose
+        let hasBody = reply.status.mayHaveResponseBody
+        reply.headers.remove(name: "transfer-encoding")
+        if hasBody {
+            reply.headers.replaceOrAdd(name: "content-length", value: "\(reply.body.readableBytes)")
+        } else {
+            reply.headers.remove(name: "content-length")
+        }
+        reply.headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
+        if !keepAlive {
+            reply.headers.replaceOrAdd(name: "connection", value: "close")
+        } else if request.version == .http1_0 {
+            reply.headers.replaceOrAdd(name: "connection", value: "keep-alive")
+        }
+        self.state = .writing
+        // Why: a peer that does not read must not hold the reply for ever.
+        self.closeUnlessCancelled(within: self.limits.replyTimeout, context: context)
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let head = HTTPResponseHead(version: request.version, status: reply.status, headers: reply.headers)
+        let written = context.eventLoop.makePromise(of: Void.self)
+        if request.method != .HEAD, hasBody, reply.body.readableBytes > 0 {
+            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
+            context.writeAndFlush(self.wrapOutboundOut(.body(.byteBuffer(reply.body))), promise: written)
+        } else {
+            context.writeAndFlush(self.wrapOutboundOut(.head(head)), promise: written)
+        }
+        written.futureResult.whenComplete { result in
+            let (handler, context) = bound.value
+            switch result {
+            case .success: handler.replyTaken(keepAlive: keepAlive, context: context)
+            case .failure: context.close(promise: nil)
+            }
+        }
+    }
+
+    /// The peer has taken the reply; only its end is left, which lets the next request in.
+    private func replyTaken(keepAlive: Bool, context: ChannelHandlerContext) {
+        guard case .writing = self.state, context.channel.isActive else { return }
+        if keepAlive, !self.draining {
+            // Before the end is written, because that may deliver the next request at once.
+            self.state = .idle
+            self.closeUnlessCancelled(within: self.limits.keepAliveTimeout, context: context)
+            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+        } else {
+            self.state = .ending
+            self.closeUnlessCancelled(within: self.limits.lingerTimeout, context: context)
+            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+            // The peer sees the end now; we go on reading until it closes, or for a moment.
+            context.close(mode: .output, promise: nil)
+        }
+    }
+
+    /// Whether the fields can be sent without one of them turning into two.
+    private static func isWellFormed(_ headers: HTTPHeaders) -> Bool {
+        headers.allSatisfy { name, value in
+            !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
+                && value.utf8.allSatisfy { $0 == 0x09 || ($0 >= 0x20 && $0 != 0x7F) }
+        }
+    }
+
+    // MARK: WebSocket
 
     private func upgrade(
         _ request: HTTPRequestHead, _ subprotocol: String?, _ makeSession: (WebSocket) -> any WebSocketSession,
         context: ChannelHandlerContext
     ) {
-        guard context.channel.isActive else { return }
         guard let key = WebSocketUpgrade.key(of: request) else {
-            self.write(.text("Bad request", status: .badRequest), to: request, context: context)
+            self.write(.text("Bad request", status: .badRequest), to: request, mustClose: true, context: context)
             return
         }
-        self.timeout?.cancel()
-        self.state = .upgraded
+        guard !self.draining else {
+            self.write(
+                .text("Server is stopping", status: .serviceUnavailable), to: request, mustClose: true, context: context)
+            return
+        }
         var headers: HTTPHeaders = [
             "upgrade": "websocket", "connection": "upgrade", "sec-websocket-accept": WebSocketUpgrade.accept(key: key),
         ]
         if let subprotocol { headers.add(name: "sec-websocket-protocol", value: subprotocol) }
+        guard Self.isWellFormed(headers) else {
+            self.write(.text("Bad request", status: .badRequest), to: request, mustClose: true, context: context)
+            return
+        }
+        self.timeout?.cancel()
+        self.timeout = nil
+        self.state = .upgraded
         context.write(
             self.wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers))),
             promise: nil)
@@ -150,7 +252,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
             try self.becomeWebSocket(makeSession, context: context)
         } catch {
             self.logger.error("cannot switch to WebSocket", metadata: ["error": "\(error)"])
-            context.close(promise: nil)
+            context.channel.close(promise: nil)
         }
     }
 
@@ -163,17 +265,19 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
         let encoder = try pipeline.context(handlerType: HTTPResponseEncoder.self)
         let decoder = try pipeline.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
         let pipelining = try pipeline.context(handlerType: HTTPServerPipelineHandler.self)
-        let socket = WebSocket(channel: context.channel, closeTimeout: self.limits.webSocketCloseTimeout)
+        let socket = WebSocket(channel: context.channel, limits: self.limits)
         let handler = WebSocketHandler(socket: socket, session: makeSession(socket), limits: self.limits)
-        try pipeline.addHandler(
-            ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: self.limits.webSocketMessageBytes)))
+        // The encoder goes first: the session may write frames as soon as it is opened.
+        pipeline.removeHandler(context: encoder, promise: nil)
+        try pipeline.addHandler(ByteToMessageHandler(WebSocketFrameDecoder(socket: socket)))
         try pipeline.addHandler(handler)
         pipeline.removeHandler(context: context, promise: nil)
         pipeline.removeHandler(context: pipelining, promise: nil)
-        pipeline.removeHandler(context: encoder, promise: nil)
         // Last, because bytes that came behind the request go to the frame decoder now.
         pipeline.removeHandler(context: decoder, promise: nil)
     }
+
+    // MARK: Ends
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event is ServerIsDraining {
@@ -185,15 +289,22 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // Why: a malformed head leaves nothing to answer reliably; the decoder stops and so do we.
-        if case .idle = self.state, let parser = error as? HTTPParserError {
-            let status: HTTPResponseStatus =
-                parser == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
-            let head = HTTPRequestHead(
-                version: .http1_1, method: .GET, uri: "/", headers: ["connection": "close"])
-            self.write(.text(status.reasonPhrase, status: status), to: head, context: context)
+        guard let parser = error as? HTTPParserError else {
+            context.close(promise: nil)
             return
         }
-        context.close(promise: nil)
+        switch self.state {
+        case .idle, .receiving:
+            // The decoder has stopped; there will be no other request.
+            let status: HTTPResponseStatus = parser == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
+            self.write(
+                .text(status.reasonPhrase, status: status),
+                to: HTTPRequestHead(version: .http1_1, method: .GET, uri: "/"), mustClose: true, context: context)
+        case .answering, .writing, .ending:
+            // Behind the last request: the reply under way still goes out, then its time runs out.
+            self.draining = true
+        case .upgraded:
+            context.close(promise: nil)
+        }
     }
 }

@@ -14,6 +14,10 @@ package struct HTTPLimits: Hashable, Sendable {
     package var requestTimeout: TimeAmount = .seconds(15)
     /// Time that a connection may stay open between requests.
     package var keepAliveTimeout: TimeAmount = .seconds(75)
+    /// Time for the peer to take a reply.
+    package var replyTimeout: TimeAmount = .seconds(60)
+    /// Time for the peer to close its side after the last reply.
+    package var lingerTimeout: TimeAmount = .seconds(2)
     /// Connections of one listener; more are closed at once.
     package var connections = 65_536
     /// Bytes of one WebSocket message, and of one frame.

@@ -25,10 +25,13 @@ package final class HTTPListener: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 4)
+            // Why: after a last reply we close our half and wait for the peer's.
+            .childChannelOption(.allowRemoteHalfClosure, value: false)
             .childChannelOption(
                 .writeBufferWaterMark, value: ChannelOptions.Types.WriteBufferWaterMark(low: 256 * 1024, high: 1024 * 1024))
             .childChannelInitializer { channel in
-                guard connections.opened(channel) else { return channel.close() }
+                // A failed initializer makes the server close the connection.
+                guard connections.opened(channel) else { return channel.eventLoop.makeFailedFuture(ConnectionRefused()) }
                 return channel.eventLoop.makeCompletedFuture {
                     try HTTPConnectionHandler.configure(channel, limits: limits, router: router, logger: logger)
                 }
@@ -39,6 +42,8 @@ package final class HTTPListener: Sendable {
 
     package var port: Int { self.channel.localAddress?.port ?? 0 }
     package var connectionCount: Int { self.connections.count }
+    /// Connections that were turned away because of the limit, or while draining.
+    package var refusedConnectionCount: UInt64 { self.connections.refused }
 
     /// Stops accepting; open connections go on.
     package func stopAccepting() async {

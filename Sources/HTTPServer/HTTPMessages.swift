@@ -13,9 +13,20 @@ package struct HTTPRequest: Sendable {
     package init(head: HTTPRequestHead, body: ByteBuffer) {
         self.head = head
         self.body = body
-        let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        self.path = Self.percentDecoded(parts.first.map(String.init) ?? "/", plusIsSpace: false) ?? "/"
+        let parts = Self.originForm(head.uri).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let path = parts.first.map(String.init) ?? "/"
+        // What cannot be decoded stays as it is, and names nothing.
+        self.path = Self.percentDecoded(path, plusIsSpace: false) ?? path
         self.query = parts.count > 1 ? String(parts[1]) : ""
+    }
+
+    /// Path and query of a target that may be absolute (RFC 9112, section 3.2.2).
+    private static func originForm(_ target: String) -> Substring {
+        let lowercased = target.prefix(8).lowercased()
+        guard lowercased.hasPrefix("http://") || lowercased.hasPrefix("https://") else { return target[...] }
+        let authority = target.dropFirst(lowercased.hasPrefix("https://") ? 8 : 7)
+        guard let slash = authority.firstIndex(where: { $0 == "/" || $0 == "?" }) else { return "/" }
+        return authority[slash] == "/" ? authority[slash...] : "/" + authority[slash...]
     }
 
     /// The first value of a query parameter, decoded; nil if it is absent.

@@ -1,5 +1,4 @@
 import NIOCore
-import NIOWebSocket
 
 /// What happens on a WebSocket. Called on the connection's event loop only.
 package protocol WebSocketSession: AnyObject {
@@ -19,12 +18,16 @@ package protocol WebSocketSession: AnyObject {
 /// The sending side of one WebSocket. Confined to its event loop.
 package final class WebSocket {
     package let channel: any Channel
+    /// Bytes of one message, and of one frame. A session may lower it while it does not know its peer.
+    package var maximumMessageBytes: Int
     private let closeTimeout: TimeAmount
     private(set) var closeSent = false
+    private var closeTimer: Scheduled<Void>?
 
-    init(channel: any Channel, closeTimeout: TimeAmount) {
+    init(channel: any Channel, limits: HTTPLimits) {
         self.channel = channel
-        self.closeTimeout = closeTimeout
+        self.maximumMessageBytes = limits.webSocketMessageBytes
+        self.closeTimeout = limits.webSocketCloseTimeout
     }
 
     package var eventLoop: any EventLoop { self.channel.eventLoop }
@@ -59,18 +62,34 @@ package final class WebSocket {
         self.sendControl(opcode: 0xA, payload)
     }
 
-    /// Sends a close frame (none if `code` is nil) and closes the connection once the peer has answered, or in time.
+    /// Sends a close frame (without a status if `code` is nil) and closes the connection once the peer has answered, or in time.
     package func close(code: UInt16?, reason: String = "") {
         guard !self.closeSent else { return }
         var payload = ByteBuffer()
         if let code {
             payload.writeInteger(code)
-            payload.writeString(String(reason.prefix(120)))
+            payload.writeString(Self.shortened(reason))
         }
         self.sendControl(opcode: 0x8, payload)
         self.closeSent = true
         let channel = self.channel
-        self.eventLoop.scheduleTask(in: self.closeTimeout) { channel.close(promise: nil) }
+        self.closeTimer = self.eventLoop.scheduleTask(in: self.closeTimeout) { channel.close(promise: nil) }
+    }
+
+    /// The connection is gone: lets the timer go, which would keep the channel alive.
+    func forgetTimer() {
+        self.closeTimer?.cancel()
+        self.closeTimer = nil
+    }
+
+    /// The start of a text that fits into a close frame: 123 bytes of whole characters.
+    private static func shortened(_ reason: String) -> String {
+        var bytes = 0
+        return String(
+            reason.prefix { character in
+                bytes += character.utf8.count
+                return bytes <= 123
+            })
     }
 
     private func sendControl(opcode: UInt8, _ payload: ByteBuffer) {

@@ -2,6 +2,9 @@ import Crypto
 import NIOHTTP1
 
 /// The opening handshake of RFC 6455, section 4.2.
+///
+/// `Origin` is not looked at: clients are mostly native or on other origins, and nothing that a browser adds by itself (cookies,
+/// HTTP authentication) means anything here. Who the client is, it proves by a token inside the connection.
 package enum WebSocketUpgrade {
     private static let magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -16,7 +19,15 @@ package enum WebSocketUpgrade {
         else { return nil }
         let key = headers["sec-websocket-key"][0]
         // 16 bytes in base64
-        return key.utf8.count == 24 && key.hasSuffix("==") ? key : nil
+        let isBase64 = key.utf8.dropLast(2).allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"):
+                return true
+            default: return false
+            }
+        }
+        return key.utf8.count == 24 && key.hasSuffix("==") && isBase64 ? key : nil
     }
 
     /// Value of `Sec-WebSocket-Accept`.
