@@ -23,27 +23,20 @@ extension ChangeFeed {
     package func run() async throws {
         let workers = WorkerRegistry()
         let listener = try await self.listen(workers)
+        let outcome: Result<Void, any Error>
         do {
-            try await self.follow(workers)
+            outcome = .success(try await self.follow(workers))
         } catch {
-            await listener?.close()
-            throw error
+            outcome = .failure(error)
         }
         await listener?.close()
+        // A worker that was not being used learns that we are gone, too.
+        workers.current?.close()
+        try outcome.get()
     }
 
     private func follow(_ workers: WorkerRegistry) async throws {
-        if let log = try await NIOThreadPool.singleton.runIfActive({ [options, store] in
-            try ChangeLog.open(directory: options.logDirectory, store: store)
-        }) {
-            self.adopt(log, referenceXID: 0)
-            self.logger.info(
-                "change log opened",
-                metadata: [
-                    "position": "\(log.recovered.lastEndLSN)", "base": "\(log.base)",
-                    "transactions": "\(log.recovered.transactions)", "bytes": "\(log.totalBytes)",
-                ])
-        }
+        try await self.openLog()
         var backoff = Duration.seconds(1)
         while !Task.isCancelled {
             try self.checkLog()
@@ -71,6 +64,21 @@ extension ChangeFeed {
             backoff = min(max(backoff * 2, .seconds(1)), .seconds(10))
         }
         try await self.closeLog()
+    }
+
+    /// Takes up the log that is on disk, if there is one and it is not in use already.
+    private func openLog() async throws {
+        guard self.core.withLock({ $0 == nil }) else { return }
+        guard let log = try await NIOThreadPool.singleton.runIfActive({ [options, store] in
+            try ChangeLog.open(directory: options.logDirectory, store: store)
+        }) else { return }
+        self.adopt(log, referenceXID: 0)
+        self.logger.info(
+            "change log opened",
+            metadata: [
+                "position": "\(log.recovered.lastEndLSN)", "base": "\(log.base)",
+                "transactions": "\(log.recovered.transactions)", "bytes": "\(log.totalBytes)",
+            ])
     }
 
     private func listen(_ workers: WorkerRegistry) async throws -> WorkerListener? {
@@ -104,8 +112,9 @@ extension ChangeFeed {
     private func adopt(_ log: ChangeLog, referenceXID: UInt64) {
         self.core.withLock { $0 = FeedCore(log: log, options: self.options, referenceXID: referenceXID) }
         self.notifyObservers()
-        log.log.onDurable { [weak self] end in
-            guard let self else { return }
+        // Why weak: the log keeps its observers for ever.
+        log.log.onDurable { [weak self, weak log] end in
+            guard let self, let log else { return }
             self.logBecameDurable(end, of: log) { position in
                 self.currentSink.withLock { $0 }?.transport?.acknowledge(position)
             }
@@ -120,13 +129,19 @@ extension ChangeFeed {
 
     /// Makes the slot and the log agree.
     private func prepareSlot() async throws {
+        // An epoch that could not begin has left the old log closed.
+        try await self.openLog()
         let facts = try await self.database.facts(slot: self.options.slotName)
+        try await self.settle()
         let (identity, stored) = self.core.withLock { core in (core?.log.identity, core?.log.recovered.stored) }
         let known = max(stored ?? .zero, self.core.withLock { $0?.acknowledged } ?? .zero)
         let decision = SlotDecision.decide(
             facts: facts, identity: identity, stored: known, slotName: self.options.slotName)
         switch decision {
         case .resume:
+            if let log = self.core.withLock({ $0?.log }) {
+                try await NIOThreadPool.singleton.runIfActive { try log.adopt(timeline: facts.timeline) }
+            }
             self.core.withLock { $0?.assembler.transportRestarted(referenceXID: facts.nextXID) }
         case .begin(let create, let dropFirst):
             let base = try await self.slotPosition(facts, create: create, dropFirst: dropFirst)
@@ -136,12 +151,28 @@ extension ChangeFeed {
                 "the change log cannot be continued: every client has to start over", metadata: ["reason": "\(reason)"])
             self.slot.withLock { $0.slotLost(reason) }
             let base = try await self.slotPosition(facts, create: create, dropFirst: dropFirst)
+            // Why before: while clients are being told, none may be given a position of the old history. What could not be written
+            // is of no use any more.
+            try? await self.closeLog()
+            self.core.withLock { $0 = nil }
             try await self.onStartOver(reason)
             try await self.beginEpoch((identity?.epoch ?? 0) + 1, base: base, facts)
             self.slot.withLock { $0.startedOver(reason) }
             self.notifyObservers()
         }
         self.core.withLock { $0?.walFlush = facts.walFlush }
+    }
+
+    /// Waits until everything received is durable, so that a stream that begins anew does so where the last one ended.
+    ///
+    /// Why: an acknowledgement of what an earlier run brought could go out before the new one has got that far; the worker takes
+    /// that for an error.
+    private func settle() async throws {
+        while let log = self.core.withLock({ core in core.flatMap { $0.isSettled ? nil : $0.log } }) {
+            try await log.log.waitUntilDurable(log.log.nextOffset)
+            // What was deferred is appended, and what is durable is noted, by callbacks that may still be under way.
+            if !self.core.withLock({ $0?.isSettled ?? true }) { try await Task.sleep(for: .milliseconds(1)) }
+        }
     }
 
     private func slotPosition(_ facts: SlotFacts, create: Bool, dropFirst: Bool) async throws -> LSN {
@@ -162,7 +193,6 @@ extension ChangeFeed {
     }
 
     private func beginEpoch(_ epoch: UInt64, base: LSN, _ facts: SlotFacts) async throws {
-        try await self.closeLog()
         let identity = StreamIdentity(
             systemIdentifier: facts.systemIdentifier, timeline: facts.timeline, slotName: self.options.slotName,
             epoch: epoch, base: base)
@@ -283,7 +313,12 @@ extension ChangeFeed {
             }
             if tick % 10 == 0, let log = self.core.withLock({ $0?.log }) {
                 let retention = self.options.retentionBytes
-                try await NIOThreadPool.singleton.runIfActive { try log.trim(toBytes: retention) }
+                do {
+                    try await NIOThreadPool.singleton.runIfActive { try log.trim(toBytes: retention) }
+                } catch let error as StoreError {
+                    // Too much kept is no reason to stop the stream; a log that has failed is found above.
+                    self.logger.warning("the change log cannot be trimmed", metadata: ["error": "\(error)"])
+                }
             }
         }
     }

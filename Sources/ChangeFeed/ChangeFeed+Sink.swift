@@ -1,5 +1,4 @@
 import Logging
-import NIOCore
 import PostgresWire
 import StreamStore
 import Synchronization
@@ -32,9 +31,9 @@ extension ChangeFeed {
 
         var transport: (any FeedTransport)? { self.state.withLock { $0.transport } }
 
-        func received(_ messages: [ByteBuffer]) throws -> Bool {
+        func received(_ messages: MessageRun) throws -> Bool {
             guard !self.state.withLock({ $0.isClosed }) else { return true }
-            return try self.feed.take(messages, from: self)
+            return try self.feed.take(messages)
         }
 
         func reached(decoded: LSN, flush: LSN) {
@@ -43,7 +42,7 @@ extension ChangeFeed {
         }
     }
 
-    private func take(_ messages: [ByteBuffer], from sink: Sink) throws -> Bool {
+    private func take(_ messages: MessageRun) throws -> Bool {
         let (isNew, mustPause, wait, reached) = try self.core.withLock { core in
             guard core != nil else { throw ChangeLogError(reason: "the change log is not open") }
             let isNew = try core!.receive(messages)
@@ -56,26 +55,34 @@ extension ChangeFeed {
             self.slot.withLock { $0.advanced(to: reached, now: self.now) }
             self.notifyObservers()
         }
-        if let log = wait { self.waitForRoom(in: log, sink) }
+        if let log = wait { self.waitForRoom(in: log) }
         return !mustPause
     }
 
     /// The log is full: what came is kept aside, the transport pauses, and goes on when there is room.
-    private func waitForRoom(in log: ChangeLog, _ sink: Sink) {
-        log.log.whenRoom { result in
+    private func waitForRoom(in log: ChangeLog) {
+        let byteCount = self.core.withLock { $0?.deferredByteCount ?? 0 }
+        let body: @Sendable (Result<Void, any Error>) -> Void = { result in
             guard case .success = result else { return }
             do {
                 let (isNew, again) = try self.core.withLock { core -> (Bool, Bool) in
-                    guard core != nil else { return (false, false) }
+                    guard core != nil, core!.log === log else { return (false, false) }
+                    defer { core!.waitsForRoom = core!.hasDeferred }
                     let isNew = try core!.drainDeferred()
-                    core!.waitsForRoom = core!.hasDeferred
                     return (isNew, core!.hasDeferred)
                 }
                 if isNew { self.notifyObservers() }
-                if again { self.waitForRoom(in: log, sink) } else { sink.transport?.resume() }
+                // The transport that is running now, which need not be the one that was paused.
+                if again { self.waitForRoom(in: log) } else { self.currentSink.withLock { $0 }?.transport?.resume() }
             } catch {
                 self.logger.error("the change log refuses records", metadata: ["error": "\(error)"])
             }
+        }
+        if byteCount <= log.log.configuration.pendingByteLimit / 2 {
+            log.log.whenRoom(body)
+        } else {
+            // Why: a record this large is only taken when nothing else is pending; being told of room would lead to nothing, at once.
+            log.log.whenDurable(log.log.nextOffset, body)
         }
     }
 

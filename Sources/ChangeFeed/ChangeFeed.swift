@@ -99,11 +99,18 @@ package final class ChangeFeed: Service, Sendable {
         case .behind: return .behindWindow
         case .memory(let entries): return .entries(entries)
         case .log(let log):
-            return try await NIOThreadPool.singleton.runIfActive {
-                try log.read(after: position, maximumBytes: maximumBytes)
+            do {
+                return try await NIOThreadPool.singleton.runIfActive {
+                    try log.read(after: position, maximumBytes: maximumBytes)
+                }
+            } catch let error as StoreError where error.code == .closed && !self.isCurrent(log) {
+                // A new epoch has begun.
+                return .behindWindow
             }
         }
     }
+
+    private func isCurrent(_ log: ChangeLog) -> Bool { self.core.withLock { $0?.log === log } }
 
     /// What follows `position` and is in memory; nil if the position lies before that. Never blocks.
     package func recent(after position: LSN, maximumBytes: Int = 1 << 20) -> [FeedEntry]? {

@@ -91,7 +91,8 @@ package final class ChangeLog: Sendable {
         let metaFile = self.metaFile(directory, store)
         // The switch: before this the old epoch holds, after it the new one.
         try metaFile.replace(with: meta.encoded())
-        for name in try store.fileSystem.list(directory) where name.hasPrefix("epoch-") {
+        let names = (try? store.fileSystem.list(directory)) ?? []
+        for name in names where name.hasPrefix("epoch-") {
             let path = "\(directory)/\(name)"
             if path != target { try? self.remove(path, store) }
         }
@@ -117,6 +118,16 @@ package final class ChangeLog: Sendable {
     package var base: LSN { self.state.withLock { $0.meta.identity.base } }
     var definitions: [UInt32: Relation] { self.state.withLock { $0.history.current } }
     var totalBytes: UInt64 { self.log.metrics.totalBytes }
+
+    /// Notes that the server has gone over to another timeline and the stream goes on without a gap. Blocks.
+    func adopt(timeline: UInt32) throws {
+        let meta = self.state.withLock { state -> ChangeLogMeta? in
+            guard state.meta.identity.timeline != timeline else { return nil }
+            state.meta.identity.timeline = timeline
+            return state.meta
+        }
+        if let meta { try self.metaFile.replace(with: meta.encoded()) }
+    }
 
     // MARK: - Writing
 
@@ -208,7 +219,9 @@ package final class ChangeLog: Sendable {
     func read(after position: LSN, maximumBytes: Int) throws -> FeedReadResult {
         guard position >= self.base else { return .behindWindow }
         do {
-            return .entries(try self.entries(after: position, maximumBytes: maximumBytes))
+            let entries = try self.entries(after: position, maximumBytes: maximumBytes)
+            // Why again: while it was read the log may have been trimmed, and the first record found may not be the next one.
+            return position >= self.base ? .entries(entries) : .behindWindow
         } catch let error as StoreError where error.code == .trimmed {
             return .behindWindow
         }
@@ -218,7 +231,7 @@ package final class ChangeLog: Sendable {
         guard var next = try self.log.firstOffset(withKeyAtLeast: position.rawValue + 1) else { return [] }
         var entries: [FeedEntry] = []
         var bytes = 0
-        var firstPiece: (offset: UInt64, key: UInt64)?
+        var pieces: (key: UInt64, offsets: [UInt64])?
         while bytes < maximumBytes {
             let batch = try self.log.read(from: next, maxBytes: max(maximumBytes - bytes, 1 << 16))
             guard !batch.records.isEmpty else { break }
@@ -238,19 +251,22 @@ package final class ChangeLog: Sendable {
                     bytes += payload.readableBytes
                 case .piece:
                     let ordinal = payload.readInteger(as: UInt32.self)
-                    if ordinal == 0 { firstPiece = (record.offset, record.key) }
+                    if ordinal == 0 { pieces = (record.key, []) }
+                    pieces?.offsets.append(record.offset)
                 case .largeCommit:
                     let header = try ChangeLogRecord.readHeader(&payload)
-                    let pieces = payload.readInteger(as: UInt32.self) ?? 0
+                    let count = payload.readInteger(as: UInt32.self) ?? 0
                     guard header.endLSN > position else { continue }
-                    guard let first = firstPiece, first.key == ChangeLogRecord.key(ofPieceAt: header.commitLSN) else {
+                    guard let before = pieces, before.key == ChangeLogRecord.key(ofPieceAt: header.commitLSN),
+                        before.offsets.count == Int(count), let first = before.offsets.first
+                    else {
                         throw ChangeLogError(reason: "the pieces of the transaction at \(header.endLSN) are missing")
                     }
                     entries.append(
                         .large(
                             LargeTransaction(
-                                header: header, relations: self.definitions(at: first.offset),
-                                pieceCount: Int(pieces) + 1, firstOffset: first.offset)))
+                                header: header, relations: self.definitions(at: first),
+                                offsets: before.offsets + [record.offset])))
                     bytes += payload.readableBytes
                 case .definition, .progress, nil:
                     break
@@ -264,30 +280,23 @@ package final class ChangeLog: Sendable {
         self.state.withLock { $0.history.definitions(at: offset) }
     }
 
-    /// One piece of a large transaction. Blocks. Pieces are read one after the other, so each costs one look at the log.
+    /// One piece of a large transaction. Blocks.
     func piece(_ index: Int, of transaction: LargeTransaction) throws -> TransactionPiece {
-        var next = transaction.firstOffset
-        var seen = 0
-        while true {
-            // Why one record at a time: pieces are large, and records of nothing else lie between them.
-            guard let record = try self.log.read(from: next, maxBytes: 1).records.first else {
-                throw ChangeLogError(reason: "the pieces of the transaction at \(transaction.header.endLSN) are missing")
-            }
-            next = record.end
-            var payload = record.payload
-            switch ChangeLogRecord.Kind(rawValue: record.kind) {
-            case .piece:
-                payload.moveReaderIndex(forwardBy: min(4, payload.readableBytes))
-                if seen == index { return TransactionPiece(bytes: payload) }
-                seen += 1
-            case .largeCommit:
-                payload.moveReaderIndex(
-                    forwardBy: min(ChangeLogRecord.headerLength + 4, payload.readableBytes))
-                if seen == index { return TransactionPiece(bytes: payload) }
-                throw ChangeLogError(reason: "the transaction at \(transaction.header.endLSN) has fewer pieces than told")
-            default:
-                break
-            }
+        guard transaction.offsets.indices.contains(index) else {
+            throw ChangeLogError(reason: "the transaction at \(transaction.header.endLSN) has no piece \(index)")
         }
+        // Why one record at a time: pieces are large.
+        guard let record = try self.log.read(from: transaction.offsets[index], maxBytes: 1).records.first else {
+            throw ChangeLogError(reason: "a piece of the transaction at \(transaction.header.endLSN) is missing")
+        }
+        var payload = record.payload
+        let headerLength: Int
+        switch ChangeLogRecord.Kind(rawValue: record.kind) {
+        case .piece: headerLength = 4
+        case .largeCommit: headerLength = ChangeLogRecord.headerLength + 4
+        default: throw ChangeLogError(reason: "a piece of the transaction at \(transaction.header.endLSN) is missing")
+        }
+        payload.moveReaderIndex(forwardBy: min(headerLength, payload.readableBytes))
+        return TransactionPiece(bytes: payload)
     }
 }

@@ -39,10 +39,8 @@ struct FeedCore: Sendable {
     }
 
     /// Takes messages in. Returns whether there are new transactions for consumers.
-    mutating func receive(_ messages: [ByteBuffer]) throws -> Bool {
-        for message in messages {
-            try self.assembler.receive(message, into: &self.outputs)
-        }
+    mutating func receive(_ messages: MessageRun) throws -> Bool {
+        try self.assembler.receive(messages, into: &self.outputs)
         guard !self.outputs.isEmpty else { return false }
         let before = self.window.visiblePosition
         self.deferred.append(contentsOf: self.outputs)
@@ -53,6 +51,20 @@ struct FeedCore: Sendable {
 
     var hasDeferred: Bool { !self.deferred.isEmpty }
 
+    /// Whether something was received that is not durable yet.
+    var isSettled: Bool { self.deferred.isEmpty && self.pendingAcknowledgements.isEmpty }
+
+    /// About the size of the record that waits for room.
+    var deferredByteCount: Int {
+        switch self.deferred.first {
+        case .transaction(let transaction): return transaction.piece.byteCount + 128
+        case .piece(_, _, let piece): return piece.byteCount + 128
+        case .largeTransaction(_, _, _, let rest): return rest.byteCount + 128
+        case .definition(_, let message): return message.readableBytes + 128
+        case .skipped, .standaloneMessage, nil: return 128
+        }
+    }
+
     /// Writes what was deferred as far as the log takes it. Returns whether there are new transactions for consumers.
     @discardableResult
     mutating func drainDeferred() throws -> Bool {
@@ -61,8 +73,9 @@ struct FeedCore: Sendable {
         // Why moved out: `store` changes `self`, and the array must not be copied for it.
         let waiting = self.deferred
         self.deferred = []
+        // Why also after an error: the assembler takes for known what it has given out, so nothing of it may get lost.
+        defer { if done < waiting.count { self.deferred = Array(waiting[done...]) } }
         while done < waiting.count, try self.store(waiting[done]) { done += 1 }
-        if done < waiting.count { self.deferred = Array(waiting[done...]) }
         return self.window.visiblePosition > before
     }
 
@@ -77,21 +90,23 @@ struct FeedCore: Sendable {
             case .piece(let finalLSN, let ordinal, let piece):
                 guard case .appended(let span) = try self.log.append(piece: piece, ordinal: ordinal, finalLSN: finalLSN)
                 else { return false }
-                if ordinal == 0 { self.firstPieceOffset = span.offset }
+                // A transaction that comes again begins again.
+                if ordinal == 0 { self.pieceOffsets.removeAll() }
+                self.pieceOffsets.append(span.offset)
             case .largeTransaction(let header, let relations, let pieces, let rest):
                 guard case .appended(let span) = try self.log.append(largeCommit: header, pieces: pieces, rest: rest)
                 else { return false }
                 let large = LargeTransaction(
-                    header: header, relations: relations, pieceCount: Int(pieces) + 1,
-                    firstOffset: self.firstPieceOffset)
-                self.stored(.large(large), cost: 256, logEnd: span.end)
+                    header: header, relations: relations, offsets: self.pieceOffsets + [span.offset])
+                self.stored(.large(large), cost: 256 + 8 * large.pieceCount, logEnd: span.end)
+                self.pieceOffsets = []
             case .definition(let relation, let message):
                 guard
                     case .appended = try self.log.append(
                         definition: relation, message: message, at: self.recorded)
                 else { return false }
-            case .skipped(let header):
-                if header.commitLSN <= self.log.recovered.lastCommitLSN { self.duplicates += 1 }
+            case .skipped(let header, let known):
+                if known { self.duplicates += 1 }
                 self.reached = max(self.reached, header.endLSN)
             case .standaloneMessage(let logical):
                 self.reached = max(self.reached, logical.lsn)
@@ -102,7 +117,8 @@ struct FeedCore: Sendable {
         }
     }
 
-    private var firstPieceOffset: UInt64 = 0
+    /// Of the large transaction that is being received.
+    private var pieceOffsets: [UInt64] = []
 
     private mutating func stored(_ entry: FeedEntry, cost: Int, logEnd: UInt64) {
         let position = entry.header.endLSN

@@ -20,10 +20,10 @@ package struct LargeTransaction: Sendable {
     package var header: TransactionHeader
     /// Definitions in force when the transaction began.
     package var relations: [UInt32: Relation]
-    /// Pieces, the one in the commit record included.
-    package var pieceCount: Int
-    /// Offset of the first piece's record.
-    var firstOffset: UInt64
+    /// Offsets of the records that hold the pieces; the last is the commit record.
+    var offsets: [UInt64]
+
+    package var pieceCount: Int { self.offsets.count }
 }
 
 /// What a consumer gets when it asks for what follows a position.

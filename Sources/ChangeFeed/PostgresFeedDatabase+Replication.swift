@@ -23,6 +23,11 @@ extension PostgresFeedDatabase {
             }
         } onCancel: {
             run.stop()
+            // Why: the server may be gone without a word, and the goodbye would wait for it.
+            Task {
+                try? await Task.sleep(for: .seconds(5))
+                run.abort()
+            }
         }
     }
 }
@@ -75,6 +80,11 @@ private final class ReplicationRun: ReplicationStream {
         connection?.wake()
     }
 
+    /// Cuts the connection if it is still there.
+    func abort() {
+        self.state.withLock { $0.connection }?.abort()
+    }
+
     func stop() {
         let connection = self.state.withLock { state in
             state.mustStop = true
@@ -85,6 +95,9 @@ private final class ReplicationRun: ReplicationStream {
 
     /// Milliseconds after which the server hears from us even if nothing has changed; its own patience is a minute.
     private static let statusInterval: Int32 = 10_000
+
+    /// The same while nothing is read, when the server's own questions are not heard.
+    private static let pausedStatusInterval: Int32 = 1_000
 
     func run() throws {
         let connection = try ReplicationConnection(self.parameters, logger: self.logger)
@@ -119,7 +132,7 @@ private final class ReplicationRun: ReplicationStream {
             }
             if isPaused {
                 // Nothing is read while the log is full; the server is told that we live.
-                connection.waitForWake(timeoutMilliseconds: Self.statusInterval)
+                connection.waitForWake(timeoutMilliseconds: Self.pausedStatusInterval)
                 batch.removeAll()
                 batch.replyRequested = true
                 continue
@@ -128,7 +141,7 @@ private final class ReplicationRun: ReplicationStream {
             if batch.isEmpty { batch.replyRequested = !self.hasNews(since: told) }
             if !batch.messages.isEmpty {
                 self.state.withLock { $0.isPaused = true }
-                let goOn = try self.sink.received(batch.messages.map { batch[$0] })
+                let goOn = try self.sink.received(MessageRun(bytes: batch.bytes, framing: .plain))
                 if goOn { self.state.withLock { $0.isPaused = false } }
             }
             if let end = batch.keepaliveEnd { self.sink.reached(decoded: end, flush: end) }

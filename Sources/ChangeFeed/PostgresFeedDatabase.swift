@@ -36,7 +36,7 @@ package final class PostgresFeedDatabase: FeedDatabase, Sendable {
         let result = try await self.query(
             """
             SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
-                   (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+                   ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8))::bit(32)::bigint,
                    pg_catalog.pg_current_wal_flush_lsn(),
                    pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),
                    s.slot_name, s.plugin, s.database, s.confirmed_flush_lsn, s.active_pid, s.wal_status, s.temporary,
@@ -84,8 +84,7 @@ package final class PostgresFeedDatabase: FeedDatabase, Sendable {
                 try await Task.sleep(for: .seconds(2))
                 let blockers = try await self.query(
                     """
-                    SELECT pid FROM pg_catalog.pg_stat_activity
-                    WHERE backend_xid IS NOT NULL AND pid <> $1 ORDER BY xact_start LIMIT 10
+                    SELECT DISTINCT pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int4)) AS pid ORDER BY pid LIMIT 10
                     """, [.text(String(creatorPID))])
                 waiting(blockers.rows.compactMap { $0[0].flatMap { Int32($0) } })
             }

@@ -134,7 +134,11 @@ package struct SlotStateMachine: Sendable {
         return self.caughtUp
     }
 
-    package mutating func databaseLost(_ reason: String) { self.state = .unknown(reason: reason) }
+    package mutating func databaseLost(_ reason: String) {
+        self.state = .unknown(reason: reason)
+        // What is committed while we are away has to be caught up with.
+        self.caughtUp = false
+    }
     package mutating func slotMissing() { self.state = .absent }
     package mutating func creationStarted() { self.state = .creating(waitingFor: []) }
     package mutating func creationWaits(for pids: [Int32]) { self.state = .creating(waitingFor: pids) }

@@ -15,8 +15,8 @@ package struct TransactionAssembler: Sendable {
         case largeTransaction(TransactionHeader, relations: [UInt32: Relation], pieces: UInt32, rest: TransactionPiece)
         /// A definition that came into force with the transaction just given out.
         case definition(Relation, message: ByteBuffer)
-        /// The transaction was known already, or had nothing in it.
-        case skipped(TransactionHeader)
+        /// The log has the transaction already (`known`), or it had nothing in it.
+        case skipped(TransactionHeader, known: Bool)
         /// A message written outside of any transaction.
         case standaloneMessage(ReplicationMessage.Logical)
     }
@@ -26,9 +26,13 @@ package struct TransactionAssembler: Sendable {
         var known: Bool
         var piece = TransactionPiece()
         var ordinal: UInt32 = 0
-        var changes = 0
+        var hasChanges = false
         var relationsBefore: [UInt32: Relation]
         var changed: [(Relation, ByteBuffer)] = []
+
+        mutating func append(_ run: MessageRun, from start: Int, to end: Int, plainByteCount: Int) {
+            run.write(from: start, to: end, plainByteCount: plainByteCount, into: &self.piece.bytes)
+        }
     }
 
     /// Bytes of one transaction that are held before they are given out as a piece.
@@ -52,8 +56,42 @@ package struct TransactionAssembler: Sendable {
 
     /// The transport has changed or begun anew: what was half received comes again.
     package mutating func transportRestarted(referenceXID: UInt64) {
+        // Why: a definition that came inside of what was half received is recorded nowhere. It must be news when it comes again.
+        if let open = self.open { self.relations = open.relationsBefore }
         self.open = nil
         self.lastXID = max(self.lastXID, referenceXID)
+    }
+
+    package mutating func receive(_ run: MessageRun, into outputs: inout [Output]) throws {
+        let count = run.bytes.readableBytes
+        var offset = 0
+        while offset < count {
+            if self.open != nil {
+                offset = self.changesReceived(run, from: offset, into: &outputs)
+                if offset == count { break }
+            }
+            guard let (message, next) = run.message(at: offset) else {
+                throw ReplicationDecodingError(kind: nil, reason: "a message is cut short")
+            }
+            try self.receive(message, into: &outputs)
+            offset = next
+        }
+    }
+
+    /// Takes changes of the open transaction in bulk, up to the next message of another kind.
+    private mutating func changesReceived(_ run: MessageRun, from start: Int, into outputs: inout [Output]) -> Int {
+        var offset = start
+        while true {
+            let limit = max(self.pieceLimit - (self.open?.piece.byteCount ?? 0), 1)
+            let (end, byteCount) = run.changes(from: offset, limit: limit)
+            guard end > offset else { return offset }
+            if self.open?.known == false {
+                self.open?.hasChanges = true
+                self.open?.append(run, from: offset, to: end, plainByteCount: byteCount)
+                self.giveOutFullPiece(into: &outputs)
+            }
+            offset = end
+        }
     }
 
     package mutating func receive(_ message: ByteBuffer, into outputs: inout [Output]) throws {
@@ -97,13 +135,17 @@ package struct TransactionAssembler: Sendable {
             throw ReplicationDecodingError(kind: nil, reason: "a change came outside of a transaction")
         }
         if self.open?.known == true { return }
-        self.open?.changes += 1
+        self.open?.hasChanges = true
         self.appendToOpen(message, into: &outputs)
     }
 
     private mutating func appendToOpen(_ message: ByteBuffer, into outputs: inout [Output]) {
         self.open?.piece.append(message: message)
-        guard let open = self.open, open.piece.byteCount >= self.pieceLimit else { return }
+        self.giveOutFullPiece(into: &outputs)
+    }
+
+    private mutating func giveOutFullPiece(into outputs: inout [Output]) {
+        guard let byteCount = self.open?.piece.byteCount, byteCount >= self.pieceLimit, let open = self.open else { return }
         outputs.append(.piece(finalLSN: open.header.commitLSN, ordinal: open.ordinal, open.piece))
         self.open?.piece = TransactionPiece()
         self.open?.ordinal += 1
@@ -141,8 +183,8 @@ package struct TransactionAssembler: Sendable {
         self.open = nil
         open.header.endLSN = commit.endLSN
         open.header.commitTime = commit.commitTime
-        if open.known || (open.changes == 0 && open.ordinal == 0) {
-            outputs.append(.skipped(open.header))
+        if open.known || (!open.hasChanges && open.ordinal == 0) {
+            outputs.append(.skipped(open.header, known: open.known))
         } else if open.ordinal > 0 {
             self.lastCommitLSN = commit.commitLSN
             outputs.append(

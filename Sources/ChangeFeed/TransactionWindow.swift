@@ -14,6 +14,11 @@ struct TransactionWindow: Sendable {
     }
 
     let budget: Int
+    /// Ids and positions of the newest transactions, dropped or not; a ring.
+    private var newest: [(xid: UInt64, position: LSN)] = []
+    private var newestCount = 0
+    private static let newestLimit = 16_384
+
     private var items: [Item] = []
     private var head = 0
     private var visible = 0
@@ -34,6 +39,13 @@ struct TransactionWindow: Sendable {
     mutating func append(_ entry: FeedEntry, cost: Int, logEnd: UInt64, durableEnd: UInt64) {
         self.items.append(Item(entry: entry, cost: cost, logEnd: logEnd))
         self.cost += cost
+        let header = entry.header
+        if self.newest.count < Self.newestLimit {
+            self.newest.append((header.xid, header.endLSN))
+        } else {
+            self.newest[self.newestCount % Self.newestLimit] = (header.xid, header.endLSN)
+        }
+        self.newestCount += 1
         self.reveal(durableEnd: durableEnd)
     }
 
@@ -89,12 +101,8 @@ struct TransactionWindow: Sendable {
     /// Whether a transaction at or before `position` is one that `snapshot` does not see.
     ///
     /// A commit is in the WAL, and so in the stream, a moment before other sessions see it. Only the newest transactions can be in
-    /// that state.
+    /// that state. Why not from the entries: with a small budget they may be gone.
     func hasTransactionUnseen(by snapshot: TransactionSnapshot, upTo position: LSN) -> Bool {
-        for item in self.items[self.head..<self.visible].suffix(65_536).reversed() {
-            let header = item.entry.header
-            if header.endLSN <= position, !snapshot.sees(header.xid) { return true }
-        }
-        return false
+        self.newest.contains { $0.position <= position && !snapshot.sees($0.xid) }
     }
 }

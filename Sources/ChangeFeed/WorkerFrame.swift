@@ -121,6 +121,24 @@ extension WorkerFrame {
         }
     }
 
+    /// Takes all messages off the front of `buffer` that are there whole; nil when there is none.
+    package static func messages(from buffer: inout ByteBuffer) throws -> MessageRun? {
+        let count = try buffer.withUnsafeReadableBytes { bytes in
+            var end = 0
+            while end + self.headerLength <= bytes.count, bytes[end + 4] == UInt8(ascii: "M") {
+                let length = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: end, as: UInt32.self))
+                guard length >= 1, length <= self.maximumLength else {
+                    throw ProtocolError(description: "frame length \(length) is out of range")
+                }
+                guard end + 4 + Int(length) <= bytes.count else { break }
+                end += 4 + Int(length)
+            }
+            return end
+        }
+        guard count > 0, let bytes = buffer.readSlice(length: count) else { return nil }
+        return MessageRun(bytes: bytes, framing: .worker)
+    }
+
     private static func hello(_ payload: inout ByteBuffer) throws -> Hello {
         guard let (version, _) = payload.readMultipleIntegers(as: (UInt16, UInt16).self) else {
             throw ProtocolError(description: "hello is cut short")

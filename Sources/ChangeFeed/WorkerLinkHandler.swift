@@ -61,13 +61,8 @@ final class WorkerLinkHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        var incoming = self.unwrapInboundIn(data)
-        if self.received.readableBytes == 0 {
-            self.received = incoming
-        } else {
-            self.received.writeBuffer(&incoming)
-        }
         guard !self.failed else { return }
+        self.append(self.unwrapInboundIn(data))
         guard self.trusted else {
             // Why: nothing is parsed before the peer is known, and an unknown one may not make us hold its bytes.
             if self.received.readableBytes > Int(WorkerFrame.maximumControlLength) { context.close(promise: nil) }
@@ -85,19 +80,33 @@ final class WorkerLinkHandler: ChannelInboundHandler {
             self.logger.error("the extension's stream is broken", metadata: ["error": "\(error)"])
             context.close(promise: nil)
         }
-        if self.received.readableBytes == 0 { self.received.clear() }
+        // What is left is the beginning of a frame. It must not keep the memory of what was before it.
+        if self.received.readableBytes == 0 { self.received = ByteBuffer() }
+    }
+
+    private func append(_ incoming: ByteBuffer) {
+        guard self.received.readableBytes > 0 else {
+            self.received = incoming
+            return
+        }
+        if self.received.readerIndex > 0 {
+            var rest = ByteBuffer()
+            rest.reserveCapacity(self.received.readableBytes + incoming.readableBytes)
+            rest.writeImmutableBuffer(self.received)
+            self.received = rest
+        }
+        self.received.writeImmutableBuffer(incoming)
     }
 
     private func deliver(context: ChannelHandlerContext) throws {
-        var messages: [ByteBuffer] = []
-        while let frame = try WorkerFrame.next(from: &self.received) {
-            if case .message(let message) = frame {
-                messages.append(message)
-                continue
+        while true {
+            if let run = try WorkerFrame.messages(from: &self.received) {
+                try self.deliver(run, context: context)
             }
-            try self.deliver(&messages, context: context)
+            guard let frame = try WorkerFrame.next(from: &self.received) else { return }
             switch frame {
-            case .message: break
+            case .message(let message):
+                try self.deliver(MessageRun([message]), context: context)
             case .hello(let hello):
                 guard self.link == nil else { throw WorkerFrame.ProtocolError(description: "a second hello") }
                 let link = WorkerLink(hello: hello, channel: context.channel)
@@ -111,12 +120,9 @@ final class WorkerLinkHandler: ChannelInboundHandler {
                 self.link?.finish(.failure(failure))
             }
         }
-        try self.deliver(&messages, context: context)
     }
 
-    private func deliver(_ messages: inout [ByteBuffer], context: ChannelHandlerContext) throws {
-        guard !messages.isEmpty else { return }
-        defer { messages.removeAll(keepingCapacity: true) }
+    private func deliver(_ messages: MessageRun, context: ChannelHandlerContext) throws {
         guard let sink = self.link?.sink else {
             throw WorkerFrame.ProtocolError(description: "a change came before the stream was started")
         }

@@ -71,7 +71,7 @@ import Testing
         var assembler = self.assembler(last: 100)
         let outputs = try self.feed(
             &assembler, StreamScript.transaction(100, xid: 7, ["a"]) + StreamScript.transaction(200, xid: 8, ["b"]))
-        guard outputs.count == 2, case .skipped(let header) = outputs[0], case .transaction(let second) = outputs[1] else {
+        guard outputs.count == 2, case .skipped(let header, _) = outputs[0], case .transaction(let second) = outputs[1] else {
             Issue.record("unexpected \(outputs)")
             return
         }
@@ -82,7 +82,7 @@ import Testing
     @Test func emptyTransactionOnlyMovesThePosition() throws {
         var assembler = self.assembler()
         let outputs = try self.feed(&assembler, StreamScript.transaction(100, xid: 7, []))
-        guard outputs.count == 1, case .skipped(let header) = outputs[0] else {
+        guard outputs.count == 1, case .skipped(let header, _) = outputs[0] else {
             Issue.record("unexpected \(outputs)")
             return
         }

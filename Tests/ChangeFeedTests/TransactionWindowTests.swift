@@ -14,7 +14,7 @@ import Testing
     }
 
     private func large(_ end: UInt64) -> FeedEntry {
-        .large(LargeTransaction(header: self.header(end), relations: [:], pieceCount: 2, firstOffset: 0))
+        .large(LargeTransaction(header: self.header(end), relations: [:], offsets: [0, 1]))
     }
 
     private func ends(_ entries: [FeedEntry]?) -> [UInt64]? { entries?.map(\.header.endLSN.rawValue) }
