@@ -15,10 +15,19 @@ package enum ClientStateChange: Sendable {
     case removeSubscriptions([String])
 }
 
+/// Why a batch of changes was not written.
+enum ClientStateWriteError: Error {
+    /// The database cannot be reached or is busy: the same may succeed later.
+    case unavailable(any Error)
+    /// Something in the batch will never be taken.
+    case refused(any Error)
+}
+
 /// What survives a client's connection, kept in the legacy service's own tables in schema `electric`.
 ///
 /// Changes of all clients are written by one task, many in one transaction: an acknowledgement costs the database a row in a batch,
-/// not a transaction.
+/// not a transaction. While the database is away, changes wait; a change that the database refuses is dropped alone. What is dropped
+/// costs its client its place at most: it is told to start over, never left with a hole.
 package final class ClientStateStore: Sendable {
     package struct Stored: Sendable {
         package var checkpoint: LSN?
@@ -26,45 +35,87 @@ package final class ClientStateStore: Sendable {
         package var unsubscriptions: [StoredUnsubscription]
     }
 
-    private struct Pending: Sendable {
+    struct Pending: Sendable {
         var clientID: String
         /// Nil for a barrier.
         var change: ClientStateChange?
-        var completion: (@Sendable () -> Void)?
+        /// Called with whether the change was carried out, or dropped.
+        var completion: (@Sendable (Bool) -> Void)?
+    }
+
+    private struct State {
+        var pending: [Pending] = []
+        /// When writing must be over; set when the service stops.
+        var deadline: ContinuousClock.Instant?
+        var isClosed = false
+        var dropped: UInt64 = 0
     }
 
     private let pool: PostgresPool
     private let logger: Logger
-    private let pending = Mutex<[Pending]>([])
+    private let write: @Sendable ([PostgresStatement]) async -> ClientStateWriteError?
+    private let state = Mutex(State())
     private let signals: AsyncStream<Void>
     private let signal: AsyncStream<Void>.Continuation
     /// Changes written in one transaction.
-    private let batchLimit = 500
+    private static let batchLimit = 500
+    /// Changes that may wait; further ones are dropped.
+    private let pendingLimit: Int
+    /// Time to write what is left when the service stops.
+    private let stopLimit: Duration
 
-    package init(pool: PostgresPool, logger: Logger) {
+    package convenience init(pool: PostgresPool, logger: Logger) {
+        self.init(pool: pool, logger: logger) { script in await Self.run(script, on: pool) }
+    }
+
+    init(
+        pool: PostgresPool, logger: Logger, pendingLimit: Int = 200_000, stopLimit: Duration = .seconds(3),
+        write: @escaping @Sendable ([PostgresStatement]) async -> ClientStateWriteError?
+    ) {
         self.pool = pool
         self.logger = logger
+        self.pendingLimit = pendingLimit
+        self.stopLimit = stopLimit
+        self.write = write
         (self.signals, self.signal) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// Queues a change. Each session has at most one checkpoint under way, so the queue is bounded by the number of sessions and what
-    /// they subscribe to.
+    /// Changes that were dropped because the database refused them, or for too many waited.
+    package var droppedCount: UInt64 { self.state.withLock { $0.dropped } }
+    /// Changes that wait to be written.
+    package var pendingCount: Int { self.state.withLock { $0.pending.count } }
+
+    /// Queues a change. `completion` is called once it is written or given up. Each session has at most one checkpoint under way, so
+    /// the queue is bounded by the number of sessions and what they subscribe to, and in the end by its limit.
     func submit(_ change: ClientStateChange, for clientID: String, completion: (@Sendable () -> Void)? = nil) {
-        self.enqueue(Pending(clientID: clientID, change: change, completion: completion))
+        self.enqueue(Pending(clientID: clientID, change: change) { _ in completion?() })
     }
 
     private func enqueue(_ item: Pending) {
-        self.pending.withLock { $0.append(item) }
-        self.signal.yield()
+        let isTaken = self.state.withLock { state in
+            guard !state.isClosed, state.pending.count < self.pendingLimit else {
+                if item.change != nil { state.dropped += 1 }
+                return false
+            }
+            state.pending.append(item)
+            return true
+        }
+        if isTaken { self.signal.yield() } else { item.completion?(false) }
+    }
+
+    /// Returns when everything that was submitted before has been dealt with.
+    private func barrier(_ clientID: String) async throws {
+        let isDone = await withCheckedContinuation { continuation in
+            self.enqueue(Pending(clientID: clientID, change: nil) { continuation.resume(returning: $0) })
+        }
+        if !isDone { throw PostgresError.client("too many changes of clients' state wait to be written") }
     }
 
     // MARK: Reading
 
     /// What is stored, with everything that was submitted before.
     func load(_ clientID: String) async throws -> Stored {
-        await withCheckedContinuation { continuation in
-            self.enqueue(Pending(clientID: clientID, change: nil) { continuation.resume() })
-        }
+        try await self.barrier(clientID)
         return try await self.pool.withConnection { connection in
             let outcome = try await connection.pipeline([
                 PostgresStatement(
@@ -98,8 +149,15 @@ package final class ClientStateStore: Sendable {
         return result.scalar.flatMap(Self.bytes(hex:)).flatMap { $0.readableBytes == 0 ? nil : $0 }
     }
 
-    /// Makes every client start over.
+    /// Makes every client start over. What was submitted before does not come back afterwards.
     package func forgetEveryone() async throws {
+        let abandoned = self.state.withLock { state in
+            defer { state.pending = [] }
+            return state.pending
+        }
+        for item in abandoned { item.completion?(true) }
+        // What is being written at this moment comes first.
+        try await self.barrier("")
         try await self.pool.withConnection { connection in
             _ = try await connection.execute(
                 """
@@ -114,50 +172,116 @@ package final class ClientStateStore: Sendable {
 
     // MARK: Writing
 
-    /// Writes until the task is cancelled, then what is left.
+    /// Writes until the task is cancelled, then what is left, for a while.
     package func run() async {
-        for await _ in self.signals { await self.flush() }
-        await Task { await self.flush() }.value
+        await withTaskCancellationHandler {
+            // Why a task of its own: a batch that is under way when the service stops must not be cut off.
+            await Task {
+                for await _ in self.signals { await self.flush() }
+                await self.flush()
+                self.close()
+            }.value
+        } onCancel: {
+            self.state.withLock { $0.deadline = $0.deadline ?? .now + self.stopLimit }
+            self.signal.finish()
+        }
+    }
+
+    private func close() {
+        let abandoned = self.state.withLock { state in
+            state.isClosed = true
+            defer { state.pending = [] }
+            return state.pending
+        }
+        for item in abandoned { item.completion?(false) }
     }
 
     private func flush() async {
         while true {
-            let batch = self.pending.withLock { pending in
-                let batch = Array(pending.prefix(self.batchLimit))
-                pending.removeFirst(batch.count)
+            let batch = self.state.withLock { state in
+                let batch = Array(state.pending.prefix(Self.batchLimit))
+                state.pending.removeFirst(batch.count)
                 return batch
             }
             guard !batch.isEmpty else { return }
-            let changes = batch.filter { $0.change != nil }
-            if !changes.isEmpty { await self.write(changes) }
-            for item in batch { item.completion?() }
+            await self.write(Self.coalesced(batch))
+            for item in batch { item.completion?(true) }
         }
     }
 
-    private func write(_ batch: [Pending]) async {
+    /// The changes of a batch without checkpoints that a later one of the same client replaces.
+    static func coalesced(_ batch: [Pending]) -> [Pending] {
+        var seen = Set<String>()
+        var kept: [Pending] = []
+        for item in batch.reversed() {
+            switch item.change {
+            case .none: continue
+            case .checkpoint: if seen.insert(item.clientID).inserted { kept.append(item) }
+            default: kept.append(item)
+            }
+        }
+        return kept.reversed()
+    }
+
+    /// Writes changes in one transaction. If the database refuses something, the clients are halved until those are found that it
+    /// refuses; only theirs is dropped.
+    private func write(_ changes: [Pending]) async {
+        guard !changes.isEmpty, let problem = await self.writeInTime(changes) else { return }
+        var clients: [String] = []
+        var known = Set<String>()
+        for item in changes where known.insert(item.clientID).inserted { clients.append(item.clientID) }
+        guard case .refused = problem, clients.count > 1 else {
+            self.state.withLock { $0.dropped += UInt64(changes.count) }
+            self.logger.warning(
+                "clients' positions are not stored; these clients start over",
+                metadata: ["error": "\(problem)", "changes": "\(changes.count)", "clients": "\(clients.count)"])
+            return
+        }
+        let firstHalf = Set(clients.prefix(clients.count / 2))
+        await self.write(changes.filter { firstHalf.contains($0.clientID) })
+        await self.write(changes.filter { !firstHalf.contains($0.clientID) })
+    }
+
+    /// Tries until the database takes or refuses the changes, or the service has to stop.
+    private func writeInTime(_ changes: [Pending]) async -> ClientStateWriteError? {
         var statements: [PostgresStatement] = ["BEGIN"]
-        for item in batch {
+        for item in changes {
             if let change = item.change { Self.append(change, item.clientID, to: &statements) }
         }
         statements.append("COMMIT")
-        let script = statements
         var pause = Duration.milliseconds(50)
-        for attempt in 1...5 {
-            do {
-                try await self.pool.withConnection { connection in
-                    _ = try await connection.pipeline(script).get()
-                }
-                return
-            } catch {
+        var attempts = 0
+        while true {
+            guard let problem = await self.write(statements) else { return nil }
+            guard case .unavailable(let error) = problem else { return problem }
+            if let deadline = self.state.withLock({ $0.deadline }), .now + pause >= deadline { return problem }
+            attempts += 1
+            if attempts % 20 == 1 {
                 self.logger.warning(
-                    "cannot store clients' positions",
-                    metadata: ["error": "\(error)", "attempt": "\(attempt)"])
-                guard let error = error as? PostgresError, error.isTransient, !Task.isCancelled else { break }
-                try? await Task.sleep(for: pause)
-                pause *= 2
+                    "cannot store clients' positions now; trying again",
+                    metadata: ["error": "\(error)", "attempt": "\(attempts)"])
             }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, .seconds(1))
         }
-        // What is lost here costs a client its place at most: it is told to start over, never left with a hole.
+    }
+
+    private static func run(_ script: [PostgresStatement], on pool: PostgresPool) async -> ClientStateWriteError? {
+        do {
+            return try await pool.withConnection { connection in
+                do {
+                    _ = try await connection.pipeline(script).get()
+                    return nil
+                } catch let error as PostgresError where !error.isTransient {
+                    return .refused(error)
+                } catch {
+                    return .unavailable(error)
+                }
+            }
+        } catch {
+            // No connection could be had.
+            return .unavailable(error)
+        }
     }
 
     private static func append(

@@ -11,13 +11,12 @@ struct ConnectionReference: Sendable {
         self.bound = NIOLoopBound(connection, eventLoop: eventLoop)
     }
 
-    func send(_ event: SessionEvent, closing: Bool = false) {
-        self.bound.eventLoop.execute {
-            if closing {
-                self.bound.value.end(code: 1012, reason: "Service restarting", cause: "the change log began anew")
-            } else {
-                self.bound.value.handle(event)
-            }
-        }
+    func send(_ event: SessionEvent) {
+        self.bound.eventLoop.execute { self.bound.value.handle(event) }
+    }
+
+    /// Ends the connection for a reason of ours.
+    func end(code: UInt16, reason: String, cause: String) {
+        self.bound.eventLoop.execute { self.bound.value.end(code: code, reason: reason, cause: cause) }
     }
 }

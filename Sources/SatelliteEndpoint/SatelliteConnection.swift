@@ -7,8 +7,9 @@ import Satellite
 
 /// Carries out what a session wants, on the event loop of its socket.
 ///
-/// Confined to the event loop; not `Sendable`.
-final class SatelliteConnection: WebSocketSession {
+/// Confined to the event loop; not `Sendable`. It holds no queue of transactions: while the peer does not read, what the session asks
+/// for is not looked up.
+final class SatelliteConnection: WebSocketSession, FanoutReceiver {
     private let socket: WebSocket
     private let services: SatelliteServices
     private let fanout: LoopFanout
@@ -21,10 +22,22 @@ final class SatelliteConnection: WebSocketSession {
     private var isEnded = false
     /// Where the session waits for transactions; nil while it does not.
     private(set) var waitingPosition: LSN?
+    var waitingIndex: Int?
+    /// Deliveries from memory since the loop was last let go of.
+    private var servedInTurn = 0
     /// What the session asked for while the socket was not writable.
     private var postponed: [SessionAction] = []
     private var ticker: RepeatedTask?
     private var expiry: Scheduled<Void>?
+    /// Ends the connection if the client does not say who it is.
+    private var authenticationTimer: Scheduled<Void>?
+    /// Ends the connection if the client does not read.
+    private var stallTimer: Scheduled<Void>?
+    /// Asks again where there was nothing to be had.
+    private var retryTimer: Scheduled<Void>?
+    private var isReadingPaused = false
+    /// What the socket takes once the client is known.
+    private var maximumMessageBytes = 0
     private var tasks: [Int: Task<Void, Never>] = [:]
     private var nextTask = 0
     /// Tasks of fetches, by the number of the request.
@@ -49,8 +62,18 @@ final class SatelliteConnection: WebSocketSession {
         let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
         let interval = TimeAmount.seconds(self.services.pingInterval)
         self.ticker = self.socket.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
-            bound.value.handle(.tick)
+            bound.value.ticked()
         }
+        self.authenticationTimer = self.socket.eventLoop.scheduleTask(in: .seconds(self.services.authenticationLimit)) {
+            bound.value.end(code: 1008, reason: "Not authenticated in time", cause: "not authenticated in time")
+        }
+        self.maximumMessageBytes = self.socket.maximumMessageBytes
+        self.socket.maximumMessageBytes = min(self.maximumMessageBytes, self.services.unauthenticatedMessageBytes)
+    }
+
+    private func ticked() {
+        // Why: while we do not read, the client's answers cannot arrive; it is our doing that nothing comes.
+        self.handle(self.isReadingPaused ? .controlFrameReceived : .tick)
     }
 
     func binaryReceived(_ message: ByteBuffer) { self.handle(.messageReceived(message)) }
@@ -59,12 +82,20 @@ final class SatelliteConnection: WebSocketSession {
     func draining() { self.handle(.serverStopping) }
 
     func writabilityChanged(_ isWritable: Bool) {
-        guard isWritable else { return }
-        for waiter in self.writableWaiters { waiter.succeed() }
+        guard !self.isEnded else { return }
+        self.stallTimer?.cancel()
+        self.stallTimer = nil
+        guard isWritable else {
+            let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+            self.stallTimer = self.socket.eventLoop.scheduleTask(in: .seconds(self.services.stallLimit)) {
+                bound.value.end(code: 1008, reason: "Client does not read", cause: "the client does not read")
+            }
+            return
+        }
+        let waiters = self.writableWaiters
         self.writableWaiters = []
-        let postponed = self.postponed
-        self.postponed = []
-        for action in postponed { self.perform(action) }
+        for waiter in waiters { waiter.succeed() }
+        self.work()
     }
 
     func closed() {
@@ -81,8 +112,12 @@ final class SatelliteConnection: WebSocketSession {
     private func finish() {
         self.isEnded = true
         self.waitingPosition = nil
+        self.fanout.remove(self)
         self.ticker?.cancel()
-        self.expiry?.cancel()
+        for timer in [self.expiry, self.authenticationTimer, self.stallTimer, self.retryTimer] { timer?.cancel() }
+        self.queue = []
+        self.fetches = [:]
+        self.largeReader = nil
         for task in self.tasks.values { task.cancel() }
         self.tasks = [:]
         for waiter in self.writableWaiters { waiter.fail(ChannelError.ioOnClosedChannel) }
@@ -97,23 +132,52 @@ final class SatelliteConnection: WebSocketSession {
     func handle(_ event: SessionEvent) {
         guard !self.isEnded else { return }
         self.queue.append(event)
-        // Why a queue: an action may have its answer at once, and the session must not be entered twice.
-        guard !self.isHandling else { return }
+        self.work()
+    }
+
+    /// Handles what is queued, then what was postponed and can be done now, until nothing is left.
+    ///
+    /// Why a loop and not calls: an action may have its answer at once, and a flush may make the socket writable at once; the session
+    /// must not be entered twice, and the stack must not grow with every batch that a fast peer takes.
+    private func work() {
+        guard !self.isHandling, !self.isEnded else { return }
         self.isHandling = true
-        var next = 0
-        while next < self.queue.count {
-            let event = self.queue[next]
-            next += 1
-            for action in self.session.receive(event) { self.perform(action) }
-        }
-        self.queue.removeAll(keepingCapacity: true)
+        self.servedInTurn = 0
+        repeat {
+            var next = 0
+            while next < self.queue.count {
+                let event = self.queue[next]
+                next += 1
+                for action in self.session.receive(event) { self.perform(action) }
+            }
+            self.queue.removeAll(keepingCapacity: next <= 64)
+            if self.isEnded { break }
+            self.socket.flush()
+            if self.socket.isWritable, !self.postponed.isEmpty {
+                let postponed = self.postponed
+                self.postponed = []
+                for action in postponed { self.perform(action) }
+            }
+        } while !self.queue.isEmpty
         self.isHandling = false
-        self.socket.flush()
     }
 
     func deliver(_ delivery: TransactionDelivery) {
         self.waitingPosition = nil
         self.handle(.transactionsAvailable(delivery))
+    }
+
+    func askAgain() {
+        guard let position = self.waitingPosition else { return }
+        self.waitingPosition = nil
+        self.serve(position)
+    }
+
+    /// Looks for transactions outside of an event.
+    private func serve(_ position: LSN) {
+        guard !self.isEnded else { return }
+        self.performWhenWritable(.needTransactions(after: position))
+        self.socket.flush()
     }
 
     private func perform(_ action: SessionAction) {
@@ -126,10 +190,13 @@ final class SatelliteConnection: WebSocketSession {
             self.socket.flush()
             self.socket.close(code: code, reason: reason)
             self.finish()
-        case .pauseReading: self.socket.channel.setOption(.autoRead, value: false).whenFailure { _ in }
+        case .pauseReading:
+            self.isReadingPaused = true
+            self.socket.channel.setOption(.autoRead, value: false).whenFailure { _ in }
         case .resumeReading:
-            let channel = self.socket.channel
-            channel.setOption(.autoRead, value: true).whenSuccess { channel.read() }
+            self.isReadingPaused = false
+            // This reads at once.
+            self.socket.channel.setOption(.autoRead, value: true).whenFailure { _ in }
         case .authenticate(_, let token):
             let authenticate = self.services.authenticate
             self.answer { await authenticate(token) }
@@ -188,6 +255,9 @@ final class SatelliteConnection: WebSocketSession {
 
     private func claim(_ clientID: String) {
         guard let reference = self.reference else { return }
+        self.authenticationTimer?.cancel()
+        self.authenticationTimer = nil
+        self.socket.maximumMessageBytes = self.maximumMessageBytes
         self.claimedID = clientID
         self.logger[metadataKey: "client_id"] = "\(clientID)"
         if let older = self.services.hub.claim(clientID, reference), older.id != reference.id {
@@ -198,8 +268,12 @@ final class SatelliteConnection: WebSocketSession {
     private func scheduleExpiry(at time: Int64) {
         self.expiry?.cancel()
         let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
-        let seconds = max(0, time - WallClock.seconds)
-        self.expiry = self.socket.eventLoop.scheduleTask(in: .seconds(seconds)) { bound.value.handle(.tokenExpired) }
+        // A token that lives for a century needs no timer, and its time may not overflow the loop's.
+        let seconds = min(max(time, 0), 1 << 40) - WallClock.seconds
+        guard seconds < 3_000_000_000 else { return }
+        self.expiry = self.socket.eventLoop.scheduleTask(in: .seconds(max(0, seconds))) {
+            bound.value.handle(.tokenExpired)
+        }
     }
 
     // MARK: The stream
@@ -222,34 +296,65 @@ final class SatelliteConnection: WebSocketSession {
             self.catchUp(after: position)
             return
         }
-        if recent.upTo > position {
-            self.queue(.transactionsAvailable(recent))
-        } else {
+        guard recent.upTo > position else {
             self.waitingPosition = position
             self.fanout.wait(self)
+            return
         }
+        self.servedInTurn += 1
+        guard self.servedInTurn > Self.deliveriesInTurn else {
+            self.queue(.transactionsAvailable(recent))
+            return
+        }
+        // Others on this loop have their turn before we go on.
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        self.socket.eventLoop.execute { bound.value.serve(position) }
     }
+
+    private static let deliveriesInTurn = 8
 
     /// The position lies before what is in memory: read from the log.
     private func catchUp(after position: LSN) {
         let hub = self.services.hub
+        guard hub.isLoaded else {
+            self.end(code: 1012, reason: "Service restarting", cause: "the change log began anew")
+            return
+        }
         let logger = self.logger
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
         self.answer {
             do {
-                switch try await hub.feed.read(after: position) {
-                case .behindWindow: return .positionLost
-                case .entries(let entries):
-                    var enricher = TransactionEnricher(schema: hub.schema)
-                    let transactions = try await hub.enrich(entries, with: &enricher)
-                    return .transactionsAvailable(
-                        TransactionDelivery(
-                            after: position, transactions: transactions, upTo: entries.last?.header.endLSN))
+                let result = try await hub.catchUps.run { () async throws -> SessionEvent? in
+                    switch try await hub.feed.read(after: position) {
+                    case .behindWindow: return .positionLost
+                    case .entries(let entries):
+                        // Why nothing: an answer without progress would be asked for again at once.
+                        guard let last = entries.last else { return nil }
+                        var enricher = TransactionEnricher(schema: hub.schema)
+                        let transactions = try await hub.enrich(entries, with: &enricher)
+                        return .transactionsAvailable(
+                            TransactionDelivery(after: position, transactions: transactions, upTo: last.header.endLSN))
+                    }
                 }
+                if result == nil { bound.eventLoop.execute { bound.value.retryLater(position) } }
+                return result
+            } catch is CancellationError {
+                return nil
             } catch {
                 logger.warning("cannot read the change log", metadata: ["error": "\(error)"])
-                return .startFailed
+                // Why the end: a session that is not answered would wait for ever; the client comes back by itself.
+                bound.eventLoop.execute {
+                    bound.value.end(code: 1013, reason: "Try again later", cause: "the change log cannot be read")
+                }
+                return nil
             }
         }
+    }
+
+    private func retryLater(_ position: LSN) {
+        guard !self.isEnded else { return }
+        let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
+        self.retryTimer = self.socket.eventLoop.scheduleTask(in: .milliseconds(200)) { bound.value.serve(position) }
     }
 
     private func serveOperations(of position: LSN, isFirst: Bool) {
@@ -294,12 +399,16 @@ final class SatelliteConnection: WebSocketSession {
     // MARK: State that survives
 
     private func store(_ change: ClientStateChange) {
-        guard let clientID = self.claimedID else { return }
+        guard let clientID = self.claimedID, let reference = self.reference,
+            self.services.hub.isCurrent(clientID, reference)
+        else { return }
         self.services.clientState.submit(change, for: clientID)
     }
 
     private func saveCheckpoint(_ position: LSN) {
-        guard let clientID = self.claimedID, let reference = self.reference else { return }
+        guard let clientID = self.claimedID, let reference = self.reference,
+            self.services.hub.isCurrent(clientID, reference)
+        else { return }
         self.services.clientState.submit(.checkpoint(position), for: clientID) { reference.send(.checkpointSaved) }
     }
 
@@ -339,11 +448,16 @@ final class SatelliteConnection: WebSocketSession {
         let logger = self.logger
         let deliver: SnapshotFetcher.Delivery = { event in
             try await bound.eventLoop.flatSubmit {
+                // A fetch that was given up must not come back with its number.
+                guard bound.value.fetches[number] != nil else {
+                    return bound.eventLoop.makeFailedFuture(CancellationError())
+                }
                 bound.value.handle(event)
                 return bound.value.whenWritable()
             }.get()
         }
         self.fetches[number] = self.answer {
+            defer { bound.eventLoop.execute { bound.value.fetches[number] = nil } }
             do {
                 try await work(deliver)
                 return .fetchFinished(number)

@@ -9,19 +9,18 @@ import Synchronization
 /// each event loop once, which fans them out to its own connections.
 package final class SatelliteHub: Sendable {
     struct State {
-        /// Enriched transactions, oldest first; everything after ``startsAfter`` that concerns anybody.
-        var window: [SatelliteTransaction] = []
-        var head = 0
-        var byteCount = 0
-        var startsAfter: LSN = .zero
-        var position: LSN = .zero
+        /// Nil until the schema has been read.
+        var window: SatelliteWindow?
         var history = MigrationHistory(position: .zero, schema: .empty, migrations: [])
-        var isLoaded = false
         var fanouts: [ObjectIdentifier: LoopFanout] = [:]
         /// The connection of each authenticated client.
         var clients: [String: ConnectionReference] = [:]
         /// Prepared readers of recent large transactions.
         var largeReaders: [(position: LSN, reader: LargeTransactionReader)] = []
+        /// Rises with each ``SatelliteHub/reset()``: what was read before belongs to another history.
+        var generation = 0
+        /// Why the feed cannot be followed at present.
+        var problem: String?
     }
 
     package let feed: ChangeFeed
@@ -32,7 +31,8 @@ package final class SatelliteHub: Sendable {
     private let onSchemaChange: @Sendable () -> Void
     private let signals: AsyncStream<Void>
     private let signal: AsyncStream<Void>.Continuation
-    private let mustReset = Mutex(false)
+    /// Clients that catch up at once; each holds a part of the log in memory.
+    let catchUps = WorkLimit(16)
 
     /// - Parameters:
     ///   - budget: bytes of enriched transactions held in memory.
@@ -51,15 +51,29 @@ package final class SatelliteHub: Sendable {
     }
 
     /// Whether clients can be served.
-    package var isLoaded: Bool { self.state.withLock { $0.isLoaded } }
+    package var isLoaded: Bool { self.state.withLock { $0.window != nil } }
+    /// Why new transactions do not reach clients at present; nil if they do.
+    package var problem: String? { self.state.withLock { $0.problem } }
     package var history: MigrationHistory { self.state.withLock { $0.history } }
     package var schema: SatelliteSchema { self.state.withLock { $0.history.schema } }
-    package var position: LSN { self.state.withLock { $0.position } }
+    package var position: LSN { self.state.withLock { $0.window?.position ?? .zero } }
     package var clientCount: Int { self.state.withLock { $0.clients.count } }
 
-    /// The log has begun anew: what is in memory belongs to another history. Every connection ends and starts over.
+    /// The log has begun anew: what is in memory belongs to another history. Every client's connection ends and starts over.
+    ///
+    /// When it returns, nothing that a client still says about its old position is stored (``isCurrent(_:_:)``), so stored state may
+    /// be deleted then.
     package func reset() {
-        self.mustReset.withLock { $0 = true }
+        let clients = self.state.withLock { state in
+            state.generation += 1
+            state.window = nil
+            state.largeReaders = []
+            defer { state.clients = [:] }
+            return Array(state.clients.values)
+        }
+        for client in clients {
+            client.end(code: 1012, reason: "Service restarting", cause: "the change log began anew")
+        }
         self.signal.yield()
     }
 
@@ -69,49 +83,78 @@ package final class SatelliteHub: Sendable {
     package func run() async {
         self.feed.observe { [signal] in signal.yield() }
         self.signal.yield()
-        var enricher: TransactionEnricher?
+        var follower: Follower?
         for await _ in self.signals {
-            if self.mustReset.withLock({ must in
-                defer { must = false }
-                return must
-            }) {
-                enricher = nil
-                self.forgetEverything()
-            }
-            await self.retrying { try await self.advance(&enricher) }
+            await self.retrying { try await self.advance(&follower) }
             if Task.isCancelled { return }
         }
+    }
+
+    /// The enricher of the live stream, and the history that it has seen.
+    private struct Follower {
+        var enricher: TransactionEnricher
+        var generation: Int
     }
 
     private func retrying(_ body: () async throws -> Void) async {
         var pause = Duration.milliseconds(100)
         while !Task.isCancelled {
             do {
-                return try await body()
+                try await body()
+                self.state.withLock { $0.problem = nil }
+                return
             } catch is CancellationError {
                 return
             } catch {
                 self.logger.warning("cannot follow the change feed", metadata: ["error": "\(error)"])
+                self.state.withLock { $0.problem = "cannot follow the change feed: \(error)" }
                 try? await Task.sleep(for: pause)
-                pause = min(pause * 2, .seconds(5))
+                pause = min(pause * 2, .seconds(10))
             }
         }
     }
 
-    private func advance(_ enricher: inout TransactionEnricher?) async throws {
-        if enricher == nil {
-            guard let position = self.feed.position else { return }
-            // Why in this order: what commits in between is in the schema and comes by again, which is harmless; the other way
-            // round it could be missed.
-            let loaded = try await self.source.load(including: nil)
-            enricher = TransactionEnricher(schema: loaded.schema)
-            self.state.withLock { state in
-                state.position = position
-                state.startsAfter = position
-                state.history = MigrationHistory(
-                    position: position, schema: loaded.schema, migrations: loaded.migrations)
-                state.isLoaded = true
+    private func advance(_ follower: inout Follower?) async throws {
+        while !Task.isCancelled {
+            let generation = self.state.withLock { $0.generation }
+            guard var current = follower, current.generation == generation else {
+                follower = nil
+                guard let position = self.feed.position else { return }
+                // Why in this order: what commits in between is in the schema and comes by again, which is harmless; the other way
+                // round it could be missed.
+                let loaded = try await self.source.load(including: nil)
+                guard self.begin(at: position, loaded, generation: generation) else { continue }
+                follower = Follower(enricher: TransactionEnricher(schema: loaded.schema), generation: generation)
+                continue
             }
+            let position = self.position
+            let entries: [FeedEntry]
+            if let recent = self.feed.recent(after: position) {
+                entries = recent
+            } else {
+                guard case .entries(let read) = try await self.feed.read(after: position) else {
+                    // The log was trimmed past us, which means that we were stuck for very long; or it began anew.
+                    self.reset()
+                    continue
+                }
+                entries = read
+            }
+            guard let last = entries.last else { return }
+            let transactions = try await self.enrich(entries, with: &current.enricher)
+            follower = current
+            self.publish(transactions, upTo: last.header.endLSN, generation: generation)
+        }
+    }
+
+    /// Clients can be served from here on. Returns false if the history has begun anew meanwhile.
+    func begin(at position: LSN, _ loaded: LoadedSchema, generation: Int) -> Bool {
+        let isCurrent = self.state.withLock { state in
+            guard state.generation == generation else { return false }
+            state.window = SatelliteWindow(budget: self.budget, position: position)
+            state.history = MigrationHistory(position: position, schema: loaded.schema, migrations: loaded.migrations)
+            return true
+        }
+        if isCurrent {
             self.logger.info(
                 "satellite ready",
                 metadata: [
@@ -119,24 +162,7 @@ package final class SatelliteHub: Sendable {
                     "migrations": "\(loaded.migrations.count)",
                 ])
         }
-        while !Task.isCancelled, !self.mustReset.withLock({ $0 }), var current = enricher {
-            let position = self.position
-            let entries: [FeedEntry]
-            if let recent = self.feed.recent(after: position) {
-                entries = recent
-            } else {
-                guard case .entries(let read) = try await self.feed.read(after: position) else {
-                    // The log was trimmed past us, which means that we were stuck for very long.
-                    self.reset()
-                    return
-                }
-                entries = read
-            }
-            guard let last = entries.last else { return }
-            let transactions = try await self.enrich(entries, with: &current)
-            enricher = current
-            self.publish(transactions, upTo: last.header.endLSN)
-        }
+        return isCurrent
     }
 
     /// Enriches entries in order. Used for the live stream and, with an enricher of its own, for a client that catches up.
@@ -202,24 +228,13 @@ package final class SatelliteHub: Sendable {
 
     // MARK: Fan-out
 
-    private func publish(_ transactions: [SatelliteTransaction], upTo position: LSN) {
-        let (before, fanouts) = self.state.withLock { state in
-            let before = state.position
-            state.position = position
-            for transaction in transactions {
-                state.window.append(transaction)
-                state.byteCount += transaction.byteCount
-            }
-            while state.byteCount > self.budget, state.head < state.window.count {
-                let oldest = state.window[state.head]
-                state.byteCount -= min(state.byteCount, oldest.byteCount)
-                state.startsAfter = oldest.position
-                state.head += 1
-            }
-            if state.head > 1_024, state.head * 2 > state.window.count {
-                state.window.removeFirst(state.head)
-                state.head = 0
-            }
+    /// Takes transactions in and hands them to every event loop once.
+    func publish(_ transactions: [SatelliteTransaction], upTo position: LSN, generation: Int) {
+        // What leaves the window is let go of outside of the lock.
+        var evicted: [SatelliteTransaction] = []
+        let step = self.state.withLock { state -> (before: LSN, fanouts: [LoopFanout])? in
+            guard state.generation == generation, let before = state.window?.position else { return nil }
+            evicted = state.window?.append(transactions, upTo: position) ?? []
             if state.history.position < position {
                 let history = state.history
                 state.history = MigrationHistory(
@@ -227,25 +242,14 @@ package final class SatelliteHub: Sendable {
             }
             return (before, Array(state.fanouts.values))
         }
-        for fanout in fanouts { fanout.published(transactions, after: before, upTo: position) }
+        evicted.removeAll()
+        guard let step else { return }
+        for fanout in step.fanouts { fanout.published(transactions, after: step.before, upTo: position) }
     }
 
     /// What is in memory after `position`; nil if the position lies before that.
     func recent(after position: LSN) -> TransactionDelivery? {
-        self.state.withLock { state in
-            guard state.isLoaded, position >= state.startsAfter else { return nil }
-            var low = state.head
-            var high = state.window.count
-            while low < high {
-                let middle = (low + high) / 2
-                if state.window[middle].position <= position { low = middle + 1 } else { high = middle }
-            }
-            let end = min(low + 1_000, state.window.count)
-            let transactions = Array(state.window[low..<end])
-            return TransactionDelivery(
-                after: position, transactions: transactions,
-                upTo: end == state.window.count ? max(state.position, position) : nil)
-        }
+        self.state.withLock { $0.window?.delivery(after: position) }
     }
 
     func fanout(for eventLoop: any EventLoop) -> LoopFanout {
@@ -256,18 +260,6 @@ package final class SatelliteHub: Sendable {
             state.fanouts[key] = fanout
             return fanout
         }
-    }
-
-    private func forgetEverything() {
-        let clients = self.state.withLock { state in
-            state.window = []
-            state.head = 0
-            state.byteCount = 0
-            state.isLoaded = false
-            state.largeReaders = []
-            return Array(state.clients.values)
-        }
-        for client in clients { client.send(.positionLost, closing: true) }
     }
 
     // MARK: Large transactions
@@ -286,7 +278,7 @@ package final class SatelliteHub: Sendable {
         }) {
             return known
         }
-        let before = LSN(rawValue: position.rawValue - 1)
+        let before = LSN(rawValue: max(position.rawValue, 1) - 1)
         guard case .entries(let entries) = try await self.feed.read(after: before, maximumBytes: 1),
             case .large(let large) = entries.first, large.header.endLSN == position
         else { throw ChangeLogError(reason: "there is no large transaction at \(position)") }
@@ -306,6 +298,11 @@ package final class SatelliteHub: Sendable {
             defer { state.clients[clientID] = reference }
             return state.clients[clientID]
         }
+    }
+
+    /// Whether the connection still speaks for the client: no newer one has taken over, and the history is the same.
+    func isCurrent(_ clientID: String, _ reference: ConnectionReference) -> Bool {
+        self.state.withLock { $0.clients[clientID]?.id == reference.id }
     }
 
     func release(_ clientID: String, _ reference: ConnectionReference) {

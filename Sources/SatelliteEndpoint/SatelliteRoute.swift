@@ -18,7 +18,7 @@ package enum SatelliteRoute {
             return .reply(.text("Bad request", status: .badRequest))
         }
         let offers = WebSocketUpgrade.offeredProtocols(request.head.headers).filter { $0.hasPrefix(self.prefix) }
-        guard offers.count == 1, let offer = offers.first, offer.utf8.count < 20,
+        guard offers.count == 1, let offer = offers.first,
             let version = self.version(offer.dropFirst(self.prefix.count))
         else { return .reply(.text("Missing satellite websocket subprotocol", status: .badRequest)) }
         guard version.major == 0, self.versions.contains(version.minor) else {
@@ -37,9 +37,12 @@ package enum SatelliteRoute {
         }
     }
 
+    /// Two numbers, in fewer than 20 bytes and without leading zeros, as in semantic versions.
     private static func version(_ text: Substring) -> (major: Int, minor: Int)? {
+        guard text.utf8.count < 20 else { return nil }
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
+            parts.allSatisfy({ $0 == "0" || !$0.hasPrefix("0") }),
             let major = Int(parts[0]), let minor = Int(parts[1])
         else { return nil }
         return (major, minor)

@@ -12,6 +12,12 @@ package struct SatelliteServices: Sendable {
     package var limits: SatelliteLimits
     /// Seconds between ticks of the keep-alive.
     package var pingInterval: Int64 = 20
+    /// Seconds that a client may leave what we send unread before its connection is closed.
+    package var stallLimit: Int64 = 60
+    /// Seconds for a client to say who it is.
+    package var authenticationLimit: Int64 = 30
+    /// Bytes of a message of a client that has not said who it is.
+    package var unauthenticatedMessageBytes = 64 << 10
 
     package init(
         hub: SatelliteHub, clientState: ClientStateStore, snapshots: SnapshotFetcher, writer: any ClientWriter,

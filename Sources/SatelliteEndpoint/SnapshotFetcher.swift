@@ -6,7 +6,7 @@ import Satellite
 
 /// Reads the rows of a subscription in one snapshot, as a stream of finished frames.
 ///
-/// How many run at once is bounded by the pool; how fast one runs, by the client's reading.
+/// How many run at once is bounded, below what the pool has, because others need it too; how fast one runs, by the client's reading.
 package struct SnapshotFetcher: Sendable {
     /// Gives an event to the session; returns when the client can take more.
     package typealias Delivery = @Sendable (SessionEvent) async throws -> Void
@@ -15,11 +15,13 @@ package struct SnapshotFetcher: Sendable {
     private let feed: ChangeFeed
     /// Bytes of frames handed over at once.
     private let frameBytes: Int
+    private let limit: WorkLimit
 
-    package init(pool: PostgresPool, feed: ChangeFeed, frameBytes: Int = 128 * 1024) {
+    package init(pool: PostgresPool, feed: ChangeFeed, frameBytes: Int = 128 * 1024, maximumFetches: Int = 6) {
         self.pool = pool
         self.feed = feed
         self.frameBytes = frameBytes
+        self.limit = WorkLimit(maximumFetches)
     }
 
     private struct SnapshotUnavailable: Error, CustomStringConvertible {
@@ -61,6 +63,13 @@ package struct SnapshotFetcher: Sendable {
 
     /// Opens a read-only snapshot that sees everything the stream has brought up to `position`.
     private func withSnapshot(
+        after position: LSN,
+        _ body: @Sendable (PostgresConnection, TransactionSnapshot, LSN) async throws -> Void
+    ) async throws {
+        try await self.limit.run { try await self.snapshot(after: position, body) }
+    }
+
+    private func snapshot(
         after position: LSN,
         _ body: @Sendable (PostgresConnection, TransactionSnapshot, LSN) async throws -> Void
     ) async throws {

@@ -29,7 +29,8 @@ enum StoredSubscriptionCoding {
     static func decode(id: String, _ bytes: ByteBuffer) -> StoredSubscription? {
         var buffer = bytes
         guard buffer.readInteger(as: UInt32.self) == self.magic,
-            let end = buffer.readInteger(as: UInt64.self), let hasSnapshot = buffer.readInteger(as: UInt8.self)
+            let end = buffer.readInteger(as: UInt64.self), let hasSnapshot = buffer.readInteger(as: UInt8.self),
+            hasSnapshot <= 1
         else { return nil }
         var snapshot: TransactionSnapshot?
         if hasSnapshot == 1 {
