@@ -69,23 +69,23 @@ DECLARE
     save_tombstone text;
 BEGIN
     SELECT
-        string_agg(format('%I', c.name), ', ' ORDER BY c.num) AS all_columns,
-        string_agg(format('main.%I', c.name), ', ' ORDER BY c.num) AS main_columns,
-        string_agg(format('OLD.%I', c.name), ', ' ORDER BY c.num) AS old_columns,
-        string_agg(format('%I', c.name), ', ' ORDER BY c.key_position) FILTER (WHERE c.key_position IS NOT NULL) AS key,
-        string_agg(format('NEW.%I', c.name), ', ' ORDER BY c.key_position)
+        string_agg(format('%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS all_columns,
+        string_agg(format('main.%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS main_columns,
+        string_agg(format('OLD.%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS old_columns,
+        string_agg(format('%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position) FILTER (WHERE c.key_position IS NOT NULL) AS key,
+        string_agg(format('NEW.%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS new_key,
-        string_agg(format('OLD.%I', c.name), ', ' ORDER BY c.key_position)
+        string_agg(format('OLD.%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS old_key,
-        string_agg(format('main.%I', c.name), ', ' ORDER BY c.key_position)
+        string_agg(format('main.%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS main_key,
-        string_agg(format('main.%1$I = NEW.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('main.%1$s = NEW.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS main_is_new,
-        string_agg(format('shadow.%1$I = NEW.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('shadow.%1$s = NEW.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS shadow_is_new,
-        string_agg(format('shadow.%1$I = OLD.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('shadow.%1$s = OLD.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS shadow_is_old,
-        string_agg(format('NEW.%1$I IS DISTINCT FROM OLD.%1$I', c.name), ' OR ' ORDER BY c.key_position)
+        string_agg(format('NEW.%1$s IS DISTINCT FROM OLD.%1$s', electric.__quoted(c.name)), ' OR ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS key_changed,
         coalesce(string_agg(format(', %I', electric.shadow_tag_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS tag_columns,
@@ -94,12 +94,12 @@ BEGIN
             FILTER (WHERE c.key_position IS NULL), '') AS present_tags,
         coalesce(string_agg(format(', shadow.%I', electric.shadow_tag_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS shadow_tags,
-        coalesce(string_agg(format(E',\n            %1$I = CASE WHEN __el_fresh OR NEW.%2$I IS DISTINCT FROM OLD.%2$I '
-                                   'THEN __el_tag ELSE shadow.%1$I END', electric.shadow_tag_column(c.name), c.name), ''
+        coalesce(string_agg(format(E',\n            %1$I = CASE WHEN __el_fresh OR NEW.%2$s IS DISTINCT FROM OLD.%2$s '
+                                   'THEN __el_tag ELSE shadow.%1$I END', electric.shadow_tag_column(c.name), electric.__quoted(c.name)), ''
                             ORDER BY c.num) FILTER (WHERE c.key_position IS NULL), '') AS tag_assignments,
         coalesce(string_agg(format(', %I = NULL', electric.shadow_parking_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS clear_parking,
-        string_agg(format('%1$I = excluded.%1$I', c.name), ', ' ORDER BY c.num)
+        string_agg(format('%1$s = excluded.%1$s', electric.__quoted(c.name)), ', ' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL) AS overwrite
     INTO l
     FROM electric.__columns(relation) c;
@@ -140,7 +140,7 @@ END$body$, save_tombstone), 'SECURITY DEFINER SET search_path = pg_catalog, pg_t
 #variable_conflict use_column
 DECLARE
     __el_xid bigint := pg_current_xact_id()::text::bigint;
-    __el_present %1$s%%ROWTYPE;
+    __el_present %1$s;
     __el_tag electric.tag;
 BEGIN
     IF current_setting('electric.applying', true) = pg_trigger_depth()::text THEN
@@ -158,7 +158,7 @@ END$body$, shadow, mark_deleted));
 #variable_conflict use_column
 DECLARE
     __el_xid bigint := pg_current_xact_id()::text::bigint;
-    __el_present %1$s%%ROWTYPE;
+    __el_present %1$s;
     __el_tag electric.tag;
     __el_fresh boolean := TG_OP = 'INSERT';
 BEGIN
@@ -233,21 +233,22 @@ DECLARE
     l record;
 BEGIN
     SELECT
-        string_agg(format('%I', c.name), ', ' ORDER BY c.num) AS all_columns,
-        string_agg(format('__el_row.%I', c.name), ', ' ORDER BY c.num) AS row_columns,
-        string_agg(format('source.%I', c.name), ', ' ORDER BY c.num) AS source_columns,
-        string_agg(format('%I', c.name), ', ' ORDER BY c.key_position) FILTER (WHERE c.key_position IS NOT NULL) AS key,
-        string_agg(format('NEW.%I', c.name), ', ' ORDER BY c.key_position)
+        string_agg(format('%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS all_columns,
+        -- PL/pgSQL reads the targets of assignments by its own keywords, so these are always quoted.
+        string_agg(format('__el_row.%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS row_columns,
+        string_agg(format('source.%s', electric.__quoted(c.name)), ', ' ORDER BY c.num) AS source_columns,
+        string_agg(format('%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position) FILTER (WHERE c.key_position IS NOT NULL) AS key,
+        string_agg(format('NEW.%s', electric.__quoted(c.name)), ', ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS new_key,
-        string_agg(format('main.%1$I = NEW.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('main.%1$s = NEW.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS main_is_new,
-        string_agg(format('source.%1$I = NEW.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('source.%1$s = NEW.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS source_is_new,
-        string_agg(format('shadow.%1$I = NEW.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+        string_agg(format('shadow.%1$s = NEW.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
             FILTER (WHERE c.key_position IS NOT NULL) AS shadow_is_new,
         coalesce(string_agg(format(', %I', electric.shadow_parking_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS parking_columns,
-        coalesce(string_agg(format(', NEW.%I', c.name), '' ORDER BY c.num)
+        coalesce(string_agg(format(', NEW.%s', electric.__quoted(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS new_values,
         coalesce(string_agg(format(', %1$I = excluded.%1$I', electric.shadow_parking_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS park,
@@ -259,18 +260,18 @@ BEGIN
             c.mask_index, electric.shadow_tag_column(c.name)), '' ORDER BY c.num)
             FILTER (WHERE c.key_position IS NULL), '') AS resolve_columns,
         string_agg(CASE WHEN c.key_position IS NULL
-                        THEN format(E'\n            __el_row.%I := __el_parked.%I;', c.name,
+                        THEN format(E'\n            __el_row.%s := __el_parked.%I;', electric.__quoted(c.name),
                                     electric.shadow_parking_column(c.name))
-                        ELSE format(E'\n            __el_row.%1$I := NEW.%1$I;', c.name) END, ''
+                        ELSE format(E'\n            __el_row.%1$s := NEW.%1$s;', electric.__quoted(c.name)) END, ''
                    ORDER BY c.num) AS take_all_parked,
         coalesce(string_agg(format(
             E'\n            IF NEW._modified_columns_bit_mask[%1$s] AND __el_resolved.%2$I = NEW._tag THEN'
-            '\n                __el_row.%3$I := __el_parked.%4$I;\n            END IF;',
-            c.mask_index, electric.shadow_tag_column(c.name), c.name, electric.shadow_parking_column(c.name)), ''
+            '\n                __el_row.%3$s := __el_parked.%4$I;\n            END IF;',
+            c.mask_index, electric.shadow_tag_column(c.name), electric.__quoted(c.name), electric.shadow_parking_column(c.name)), ''
             ORDER BY c.num) FILTER (WHERE c.key_position IS NULL), '') AS take_parked,
-        coalesce(string_agg(format('%1$I = __el_row.%1$I', c.name), ', ' ORDER BY c.num)
+        coalesce(string_agg(format('%1$s = __el_row.%1$s', electric.__quoted(c.name)), ', ' ORDER BY c.num)
                      FILTER (WHERE c.key_position IS NULL),
-                 string_agg(format('%1$I = main.%1$I', c.name), ', ' ORDER BY c.num)) AS assignments
+                 string_agg(format('%1$s = main.%1$s', electric.__quoted(c.name)), ', ' ORDER BY c.num)) AS assignments
     INTO l
     FROM electric.__columns(relation) c;
 
@@ -315,9 +316,9 @@ END$body$, CASE WHEN l.resolve_columns = '' THEN E'\n        NULL;' ELSE l.resol
         format($body$
 #variable_conflict use_column
 DECLARE
-    __el_parked %1$s%%ROWTYPE;
-    __el_resolved %1$s%%ROWTYPE;
-    __el_row %2$s%%ROWTYPE;
+    __el_parked %1$s;
+    __el_resolved %1$s;
+    __el_row %2$s;
     __el_place tid;
     __el_exists boolean;
     __el_known boolean;
@@ -449,12 +450,12 @@ BEGIN
             string_agg(quote_literal(c.name), ', ' ORDER BY c.num) AS names,
             string_agg(CASE WHEN c.type_id = 'bool'::regtype
                             THEN format('CASE source.%1$I WHEN true THEN ''t'' WHEN false THEN ''f'' END', c.name)
-                            ELSE format('source.%I::text', c.name) END, ', ' ORDER BY c.num) AS texts,
+                            ELSE format('source.%s::text', electric.__quoted(c.name)) END, ', ' ORDER BY c.num) AS texts,
             string_agg(CASE WHEN c.type_id = 'bool'::regtype
                             THEN format('CASE source.%1$I WHEN true THEN ''t'' WHEN false THEN ''f'' END', c.name)
-                            ELSE format('source.%I::text', c.name) END, ', ' ORDER BY c.key_position)
+                            ELSE format('source.%s::text', electric.__quoted(c.name)) END, ', ' ORDER BY c.key_position)
                 FILTER (WHERE c.key_position IS NOT NULL) AS key_texts,
-            string_agg(format('shadow.%1$I = source.%1$I', c.name), ' AND ' ORDER BY c.key_position)
+            string_agg(format('shadow.%1$s = source.%1$s', electric.__quoted(c.name)), ' AND ' ORDER BY c.key_position)
                 FILTER (WHERE c.key_position IS NOT NULL) AS shadow_is_source
         INTO columns
         FROM electric.__columns(target.parent) c;

@@ -145,3 +145,10 @@ database=restored
 silent "the schema installs over a restored dump" "$(install_schema restored)"
 check "identities are renewed" "SELECT bool_and(oid = to_regclass(format('%I.%I', schema_name, table_name))) FROM electric.electrified" t
 silent "restored tables can be written" "$(sql "UPDATE tree SET v = 'restored'")"
+
+# Names that PL/pgSQL takes for its own keywords.
+sql 'CREATE TABLE "strict" (id text PRIMARY KEY, "begin" int, "row" text, "new" text, "if" text, "loop" text)' >/dev/null
+sql "CALL electric.electrify('strict')" >/dev/null
+sql "INSERT INTO strict VALUES ('a', 1, 'x', 'y', 'z', 'w'); UPDATE strict SET \"begin\" = 2, \"new\" = 'c' WHERE id = 'a'" >/dev/null
+check "a table named for a keyword is written" "SELECT \"begin\" || \"new\" FROM strict" 2c
+check "its columns are tagged" "SELECT (_tag_begin).timestamp IS NOT NULL AND (_tag_loop).timestamp IS NOT NULL FROM electric.shadow__public__strict" t
