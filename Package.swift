@@ -122,14 +122,11 @@ let package = Package(
         tests("WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
         tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
         tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),
-        tests("SatelliteClientTests", ["SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore")]),
-        tests("DevelopmentClusterTests", ["DevelopmentCluster", "PostgresClient", logging]),
         tests(
             "IntegrationTests",
             [
-                "ChangeFeed", "Configuration", "DatabaseSetup", "Observability", "PostgresClient", "PostgresWire",
-                "Satellite", "SatelliteClient", "Sidecar", "StreamStore", "TestSupport", nio("NIOCore"),
-                nio("NIOPosix"), logging,
+                "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient", "StreamStore",
+                "TestSupport", "penstock", nio("NIOCore"), nio("NIOPosix"), logging,
             ]),
     ]
 )

@@ -193,7 +193,7 @@ package final class DevelopmentCluster: Sendable {
             ("listen_addresses", "127.0.0.1"), ("port", String(self.port)), ("wal_level", "logical"),
             ("unix_socket_directories", "\(self.directory)/postgres"), ("shared_preload_libraries", "penstock"),
             ("penstock.databases", Self.database), ("penstock.socket", self.socketPath),
-            ("max_replication_slots", "10"), ("max_wal_senders", "10"), ("logging_collector", "off"),
+            ("max_connections", "100"), ("max_replication_slots", "10"), ("max_wal_senders", "10"), ("logging_collector", "off"),
         ]
         // The sidecar runs under our account, the server under its own.
         let peers = ServerAccount.isOurs ? [] : [("penstock.socket_peers", String(geteuid()))]

@@ -16,10 +16,9 @@ enum ServerAccount {
     }
 
     static func output(_ arguments: [String]) throws -> String {
-        var environment: [String: String] = [:]
-        for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"] { environment[name] = "" }
+        let clean = ["env"] + ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"].flatMap { ["-u", $0] }
         // Why `/`: the server's account may not be allowed into the directory that we stand in.
-        let outcome = try ChildProcess.runBlocking(self.prefix + arguments, environment: environment, directory: "/")
+        let outcome = try ChildProcess.runBlocking(clean + self.prefix + arguments, directory: "/")
         guard outcome.status == 0 else {
             throw DevelopmentCluster.Failure(
                 "\(arguments[0]) failed: \(outcome.output.trimmingCharacters(in: .whitespacesAndNewlines))")

@@ -26,7 +26,10 @@ extension SatelliteClient {
                             let client = SatelliteClient(
                                 clientID: clientID, token: token, channel: channel, replica: start,
                                 acknowledging: acknowledging, firstLSN: firstLSN, observer: observer)
-                            try channel.pipeline.syncOperations.addHandler(FrameHandler(client: client))
+                            let pipeline = channel.pipeline.syncOperations
+                            try pipeline.addHandler(FrameHandler(client: client))
+                            pipeline.removeHandler(
+                                context: try pipeline.context(handlerType: HandshakeHandler.self), promise: nil)
                             upgraded.succeed(client)
                         }
                     }

@@ -33,7 +33,7 @@ struct DevCommand: AsyncParsableCommand {
         }
         let cluster: DevelopmentCluster
         do {
-            cluster = try await DevelopmentCluster.start(directory: self.dataDir) { print("penstock dev: \($0)") }
+            cluster = try await DevelopmentCluster.start(directory: self.dataDir) { Self.say($0) }
         } catch let failure as DevelopmentCluster.Failure {
             FileHandle.standardError.write(Data("penstock dev: \(failure)\n".utf8))
             throw ExitCode.failure
@@ -56,9 +56,14 @@ struct DevCommand: AsyncParsableCommand {
         } catch {
             outcome = .failure(error)
         }
-        print("penstock dev: stopping Postgres")
+        Self.say("stopping Postgres")
         try cluster.stop()
         try outcome.get()
+    }
+
+    private static func say(_ text: String) {
+        print("penstock dev: \(text)")
+        fflush(nil)
     }
 
     private static func greet(_ cluster: DevelopmentCluster, port: UInt16) {

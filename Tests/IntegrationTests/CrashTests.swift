@@ -1,0 +1,91 @@
+import ChangeFeed
+import Foundation
+import PostgresClient
+import SatelliteClient
+import TestSupport
+import Testing
+
+/// Kills in the middle of everything; afterwards every client holds what Postgres holds, and nothing came twice.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct CrashTests {
+    /// Transactions of one row each from several connections, each tried until it is in.
+    private static func load(_ sidecar: SidecarProcess, transactions: Int, connections: Int) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for worker in 0..<connections {
+                tasks.addTask {
+                    let share = transactions / connections
+                    var next = 0
+                    while next < share {
+                        do {
+                            let connection = try await sidecar.cluster.connect(database: sidecar.database)
+                            while next < share {
+                                let number = next
+                                try await connection.query(
+                                    """
+                                    INSERT INTO public.items VALUES ('\(worker)-\(number)', '\(number)')
+                                    ON CONFLICT (id) DO UPDATE SET content = excluded.content
+                                    """)
+                                next += 1
+                            }
+                            await connection.close()
+                        } catch {
+                            // The server is down; the same transaction is tried again.
+                            try await Task.sleep(for: .milliseconds(100))
+                        }
+                    }
+                }
+            }
+            try await tasks.waitForAll()
+        }
+    }
+
+    @Test(arguments: [FeedTransportChoice.extension, .replication])
+    func killOfTheServiceInTheMiddleOfTenThousandTransactions(_ transport: FeedTransportChoice) async throws {
+        let sidecar = try await SatelliteRoundTripTests.start(transport)
+        let clients = (0..<3).map { PersistentClient(sidecar, id: "client-\($0)", tables: ["items"]) }
+        for client in clients { try await client.open() }
+        async let load: Void = Self.load(sidecar, transactions: 10_000, connections: 4)
+        for target in [2_000, 5_000, 8_000] {
+            try await eventually("\(target) transactions have reached a client", within: .seconds(90)) {
+                await clients[0].replica.changeCount >= target
+            }
+            sidecar.kill()
+            try sidecar.launch()
+        }
+        try await load
+        try await sidecar.waitUntilReady()
+        try await SatelliteRoundTripTests.expectEqual(clients, sidecar)
+        for client in clients {
+            #expect(await client.startedOver == 0)
+            #expect(await client.rows("items", column: 1).count == 10_000)
+            await client.close()
+        }
+        await sidecar.destroy()
+    }
+
+    @Test(arguments: [FeedTransportChoice.extension, .replication])
+    func killOfPostgresUnderLoad(_ transport: FeedTransportChoice) async throws {
+        let sidecar = try await SatelliteRoundTripTests.start(transport)
+        // What Postgres has acknowledged must survive its crash for this comparison.
+        try await sidecar.cluster.configure(["fsync": "on", "full_page_writes": "on"])
+        try await sidecar.cluster.restart()
+        try await sidecar.waitUntilReady()
+        let clients = (0..<2).map { PersistentClient(sidecar, id: "client-\($0)", tables: ["items"]) }
+        for client in clients { try await client.open() }
+        async let load: Void = Self.load(sidecar, transactions: 2_000, connections: 4)
+        for target in [400, 1_200] {
+            try await eventually("\(target) transactions have reached a client", within: .seconds(90)) {
+                await clients[0].replica.changeCount >= target
+            }
+            try await sidecar.cluster.kill()
+            try await sidecar.cluster.start()
+        }
+        try await load
+        try await sidecar.waitUntilReady()
+        try await SatelliteRoundTripTests.expectEqual(clients, sidecar)
+        for client in clients {
+            #expect(await client.rows("items", column: 1).count == 2_000)
+            await client.close()
+        }
+        await sidecar.destroy()
+    }
+}
