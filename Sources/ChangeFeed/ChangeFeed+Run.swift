@@ -36,11 +36,15 @@ extension ChangeFeed {
     }
 
     private func follow(_ workers: WorkerRegistry) async throws {
-        try await self.openLog()
         var backoff = Duration.seconds(1)
         while !Task.isCancelled {
             try self.checkLog()
             let began = self.clock.now
+            guard try await self.openLog() else {
+                // The process that is being replaced has a moment to go.
+                try? await Task.sleep(for: .milliseconds(200))
+                continue
+            }
             do {
                 try await self.prepareSlot()
                 let ending = try await self.streamOnce(workers)
@@ -66,12 +70,22 @@ extension ChangeFeed {
         try await self.closeLog()
     }
 
-    /// Takes up the log that is on disk, if there is one and it is not in use already.
-    private func openLog() async throws {
-        guard self.core.withLock({ $0 == nil }) else { return }
-        guard let log = try await NIOThreadPool.singleton.runIfActive({ [options, store] in
-            try ChangeLog.open(directory: options.logDirectory, store: store)
-        }) else { return }
+    /// Takes up the log that is on disk, if there is one and it is not in use already (an epoch that could not begin has left
+    /// the old one closed).
+    ///
+    /// - Returns: false if another process holds it.
+    private func openLog() async throws -> Bool {
+        guard self.core.withLock({ $0 == nil }) else { return true }
+        let found: ChangeLog?
+        do {
+            found = try await NIOThreadPool.singleton.runIfActive { [options, store] in
+                try ChangeLog.open(directory: options.logDirectory, store: store)
+            }
+        } catch let error as StoreError where error.code == .locked {
+            self.slot.withLock { $0.databaseLost("another process is using \(self.options.logDirectory)") }
+            return false
+        }
+        guard let log = found else { return true }
         self.adopt(log, referenceXID: 0)
         self.logger.info(
             "change log opened",
@@ -79,6 +93,7 @@ extension ChangeFeed {
                 "position": "\(log.recovered.lastEndLSN)", "base": "\(log.base)",
                 "transactions": "\(log.recovered.transactions)", "bytes": "\(log.totalBytes)",
             ])
+        return true
     }
 
     private func listen(_ workers: WorkerRegistry) async throws -> WorkerListener? {
@@ -129,8 +144,6 @@ extension ChangeFeed {
 
     /// Makes the slot and the log agree.
     private func prepareSlot() async throws {
-        // An epoch that could not begin has left the old log closed.
-        try await self.openLog()
         let facts = try await self.database.facts(slot: self.options.slotName)
         try await self.settle()
         let (identity, stored) = self.core.withLock { core in (core?.log.identity, core?.log.recovered.stored) }

@@ -18,13 +18,30 @@ final class FeedHarness: Sendable {
     private let running = Mutex<(feed: ChangeFeed, task: Task<Void, any Error>, flusher: StoreFlusher)?>(nil)
     let startedOver = Mutex<[String]>([])
 
-    init(cluster: TestCluster, database: String) throws {
+    init(cluster: TestCluster, database: String, directory: String? = nil) throws {
         self.cluster = cluster
         self.database = database
-        self.directory = "/tmp/pkf-\(UUID().uuidString.prefix(8))"
+        self.directory = directory ?? "/tmp/pkf-\(UUID().uuidString.prefix(8))"
         self.socketPath = "\(self.directory)/penstock.sock"
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         chmod(self.directory, 0o755)
+    }
+
+    /// A cluster for one feed alone. With the extension its worker connects to the feed's own socket.
+    static func make(
+        _ transport: FeedTransportChoice, version: PostgresVersion = .v15, settings: [String: String] = [:]
+    ) async throws -> FeedHarness {
+        let directory = "/tmp/pkf-\(UUID().uuidString.prefix(8))"
+        var all = settings
+        if transport != .replication {
+            // A database that is there when the server starts: its worker is started with it.
+            all["penstock.databases"] = "postgres"
+            all["penstock.reconnect_interval"] = "200ms"
+            if all["penstock.socket"] == nil { all["penstock.socket"] = "\(directory)/penstock.sock" }
+        }
+        let cluster = try await TestCluster.start(
+            version: version, settings: all, preloadExtension: transport != .replication)
+        return try FeedHarness(cluster: cluster, database: "postgres", directory: directory)
     }
 
     deinit {
@@ -103,6 +120,50 @@ final class FeedHarness: Sendable {
     @discardableResult
     func query(_ sql: String) async throws -> String {
         try await self.cluster.psql(sql, database: self.database)
+    }
+
+    /// Name of the feed's slot.
+    var slot: String { SlotName.main(database: self.database) }
+
+    /// Position that the server knows to be stored.
+    func confirmed() async throws -> LSN {
+        LSN(try await self.query("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '\(self.slot)'"))
+            ?? .zero
+    }
+
+    /// Calls `body` with each message after `position`, in order, and the definitions in force for it.
+    func forEachMessage(
+        after position: LSN, _ body: (TransactionHeader, ByteBuffer, [UInt32: Relation]) throws -> Void
+    ) async throws {
+        let feed = try self.feed
+        var position = position
+        while true {
+            guard case .entries(let entries) = try await feed.read(after: position) else {
+                throw TestSupportError("behind the window")
+            }
+            guard let last = entries.last else { return }
+            for entry in entries {
+                var pieces: [TransactionPiece] = []
+                var relations: [UInt32: Relation] = [:]
+                switch entry {
+                case .whole(let transaction):
+                    relations = transaction.relations
+                    pieces = [transaction.piece]
+                case .large(let large):
+                    relations = large.relations
+                    for index in 0..<large.pieceCount { pieces.append(try await feed.piece(index, of: large)) }
+                }
+                for piece in pieces {
+                    try piece.forEachMessage { message in
+                        if case .relation(let relation, _) = try ReplicationMessage.decode(message) {
+                            relations[relation.oid] = relation
+                        }
+                        try body(entry.header, message, relations)
+                    }
+                }
+            }
+            position = last.header.endLSN
+        }
     }
 
     /// All transactions after `position`, large ones read piece by piece; each as the first column of its inserts.
