@@ -194,9 +194,13 @@ final class FeedHarness: Sendable {
 
     private static func collect(_ piece: TransactionPiece, into values: inout [String]) throws {
         try piece.forEachMessage { message in
-            if case .insert(let insert) = try ReplicationMessage.decode(message) {
-                values.append(insert.new.columns[0].string ?? "?")
-            }
+            // By hand, for the sake of tests with very many rows: relation, 'N', columns, 't', length, text.
+            let start = message.readerIndex
+            guard message.getInteger(at: start, as: UInt8.self) == UInt8(ascii: "I"),
+                let length = message.getInteger(at: start + 9, as: UInt32.self),
+                let text = message.getString(at: start + 13, length: Int(length))
+            else { return }
+            values.append(text)
         }
     }
 }
