@@ -125,6 +125,8 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.postponed = []
         if let id = self.claimedID, let reference = self.reference { self.services.hub.release(id, reference) }
         self.claimedID = nil
+        // It refers to us.
+        self.reference = nil
     }
 
     // MARK: Events and actions
