@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
+#include "catalog/pg_publication.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "replication/decode.h"
@@ -28,6 +29,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
+#include "utils/varlena.h"
 
 #include "penstock.h"
 
@@ -195,6 +197,39 @@ check_slot(PenstockWorker *worker, const PenstockIncoming *start,
 	return *code == 0;
 }
 
+/*
+ * Says whether the publications exist.  Servers before 18 raise an error when
+ * they decode the first change, later ones skip the publication with a warning:
+ * its changes would pass unseen and be confirmed.
+ */
+static bool
+check_publications(const PenstockIncoming *start, char *why, size_t size)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+	bool		found = true;
+
+	StartTransactionCommand();
+	/* what is wrong with the list itself is for the plugin to say */
+	if (SplitIdentifierString(pnstrdup(start->publications,
+									   start->publications_len), ',', &names))
+	{
+		foreach(cell, names)
+		{
+			if (!OidIsValid(get_publication_oid((char *) lfirst(cell), true)))
+			{
+				snprintf(why, size, "publication \"%s\" does not exist",
+						 (char *) lfirst(cell));
+				found = false;
+				break;
+			}
+		}
+	}
+	CommitTransactionCommand();
+	CurrentResourceOwner = AuxProcessResourceOwner;
+	return found;
+}
+
 static DefElem *
 option(const char *name, const char *value)
 {
@@ -226,13 +261,20 @@ plugin_options(const PenstockIncoming *start)
  */
 bool
 penstock_decode_begin(PenstockWorker *worker, const PenstockIncoming *start,
-					  uint16_t *code, char *why, size_t size)
+					  uint16_t *code, int *sqlstate, char *why, size_t size)
 {
 	MemoryContext previous;
 	XLogRecPtr	confirmed;
 
+	*sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	if (!check_slot(worker, start, code, why, size))
 		return false;
+	if (!check_publications(start, why, size))
+	{
+		*code = PENSTOCK_ERR_DECODING;
+		*sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		return false;
+	}
 	decoder.worker = worker;
 	decoder.owner = CurrentResourceOwner;
 	decoder.context = AllocSetContextCreate(TopMemoryContext,

@@ -170,7 +170,8 @@ typedef struct PenstockPosition
 
 extern bool penstock_decode_begin(PenstockWorker *worker,
 								  const PenstockIncoming *start,
-								  uint16_t *code, char *why, size_t size);
+								  uint16_t *code, int *sqlstate, char *why,
+								  size_t size);
 extern bool penstock_decode_some(void);
 extern void penstock_decode_confirm(XLogRecPtr lsn);
 extern void penstock_decode_drop_partial(void);

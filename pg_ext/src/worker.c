@@ -326,6 +326,7 @@ start_streaming(const PenstockIncoming *in)
 {
 	char		why[PENSTOCK_LAST_ERROR];
 	uint16_t	code;
+	int			sqlstate;
 
 	if (in->protocol != PENSTOCK_PROTOCOL_VERSION)
 	{
@@ -333,11 +334,12 @@ start_streaming(const PenstockIncoming *in)
 				 in->protocol, PENSTOCK_PROTOCOL_VERSION);
 		return refuse(PENSTOCK_ERR_VERSION, ERRCODE_PROTOCOL_VIOLATION, why);
 	}
-	if (!penstock_decode_begin(self.me, in, &code, why, sizeof(why)))
+	if (!penstock_decode_begin(self.me, in, &code, &sqlstate, why,
+							   sizeof(why)))
 	{
 		bool		lost = code == PENSTOCK_ERR_SLOT_INVALIDATED;
 
-		refuse(code, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, why);
+		refuse(code, sqlstate, why);
 		if (lost || code == PENSTOCK_ERR_SLOT_MISSING)
 			set_state(lost ? PENSTOCK_STATE_SLOT_LOST :
 					  PENSTOCK_STATE_SLOT_MISSING);

@@ -291,20 +291,25 @@ class Connection:
 
     def error(self):
         """Reads on to the error frame and the end of the connection."""
+        end = time.monotonic() + TIMEOUT
         while True:
             frame = self.frame()
             if frame.kind == "E":
                 break
+            if time.monotonic() > end:
+                raise AssertionError("no error frame")
         result = ErrorFrame(frame.payload)
         self.expect_closed()
         return result
 
     def expect_closed(self):
+        end = time.monotonic() + TIMEOUT
         try:
-            while True:
+            while time.monotonic() < end:
                 self.frame()
         except Closed:
-            pass
+            return
+        raise AssertionError("still open")
 
     def close(self):
         self.sock.close()

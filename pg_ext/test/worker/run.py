@@ -477,7 +477,7 @@ def scenario_encodings(c):
 
 
 def scenario_publication_missing(c):
-    """A publication that does not exist is an error with the server's own code, and no crash loop."""
+    """A publication that does not exist is refused, and nothing is lost; one that comes and goes is no crash loop."""
     c.prepare()
     sidecar = Sidecar(c)
     k = sidecar.streaming(publications=b"nosuch")
