@@ -11,6 +11,7 @@ final class DatabaseSession: @unchecked Sendable {
         guard let connection = PQconnectdb(url) else { throw BenchmarkError("libpq is out of memory") }
         self.connection = connection
         guard PQstatus(connection) == CONNECTION_OK else { throw BenchmarkError(self.errorText) }
+        try self.run("SET client_min_messages = warning")
     }
 
     deinit { PQfinish(self.connection) }

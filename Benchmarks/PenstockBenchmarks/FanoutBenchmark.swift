@@ -21,6 +21,7 @@ struct FanoutBenchmark {
         let sidecar = try self.bench.startSidecar()
         defer { sidecar.stop() }
         let table = try self.bench.makeTable(session)
+        try SatelliteSubscriber.waitUntilKnown(table, port: sidecar.port)
         var nextRow = 0
         for count in [1, 50] {
             var clients: [SatelliteSubscriber] = []

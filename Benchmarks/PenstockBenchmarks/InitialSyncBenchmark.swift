@@ -16,6 +16,7 @@ struct InitialSyncBenchmark {
         let sidecar = try self.bench.startSidecar()
         defer { sidecar.stop() }
         let table = try self.bench.makeTable(session)
+        try SatelliteSubscriber.waitUntilKnown(table, port: sidecar.port)
         try session.run(
             "INSERT INTO \(table) SELECT i, 'some text of row ' || i, 1 FROM generate_series(1, \(self.rows)) AS i")
         try session.run("ANALYZE \(table); ANALYZE electric.shadow__public__\(table); CHECKPOINT")

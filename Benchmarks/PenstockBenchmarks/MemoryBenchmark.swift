@@ -13,9 +13,10 @@ struct MemoryBenchmark {
         let session = try self.bench.connect()
         let sidecar = try self.bench.startSidecar()
         defer { sidecar.stop() }
-        let table = try self.bench.makeTable(session)
         let idle = try sidecar.process.residentBytes()
         self.bench.note(Figure("memory after start", "\(Format.decimal(Double(idle) / 1_048_576, digits: 1)) MB"))
+        let table = try self.bench.makeTable(session)
+        try SatelliteSubscriber.waitUntilKnown(table, port: sidecar.port)
 
         // The first clients pay for what is made once.
         var held: [SatelliteSubscriber] = []

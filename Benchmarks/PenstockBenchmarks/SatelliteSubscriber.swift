@@ -41,7 +41,22 @@ final class SatelliteSubscriber: @unchecked Sendable {
         return client
     }
 
-    /// `{"alg":"none"}`, `{"sub":"bench"}`, no signature: what insecure mode takes.
+    /// Returns when clients can subscribe to a table that was made a moment ago.
+    static func waitUntilKnown(_ table: String, port: Int) throws {
+        var lastError: (any Error)?
+        let deadline = Clock.now + 20
+        while Clock.now < deadline {
+            do {
+                _ = try Self.start(port: port, clientID: "probe-\(table)", table: table)
+                return
+            } catch {
+                lastError = error
+                usleep(50_000)
+            }
+        }
+        throw BenchmarkError("\(table) does not reach clients: \(lastError.map { "\($0)" } ?? "")")
+    }
+
     private static let token: String = {
         func encoded(_ text: String) -> String {
             Data(text.utf8).base64EncodedString().replacingOccurrences(of: "=", with: "")
@@ -61,10 +76,10 @@ final class SatelliteSubscriber: @unchecked Sendable {
         var select = Electric_Satellite_SatShapeDef.Select()
         select.tablename = table
         var shape = Electric_Satellite_SatShapeReq()
-        shape.requestID = "shape"
+        shape.requestID = UUID().uuidString.lowercased()
         shape.shapeDefinition.selects = [select]
         var request = Electric_Satellite_SatSubsReq()
-        request.subscriptionID = UUID().uuidString
+        request.subscriptionID = UUID().uuidString.lowercased()
         request.shapeRequests = [shape]
         try self.call(.subscribe, request)
     }

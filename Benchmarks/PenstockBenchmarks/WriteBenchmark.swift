@@ -19,8 +19,7 @@ struct WriteBenchmark {
         let sidecar = try self.bench.startSidecar()
         defer { sidecar.stop() }
         let table = try self.bench.makeTable(session)
-        // Somebody who subscribes knows the table; clients that write before are refused.
-        _ = try SatelliteSubscriber.start(port: sidecar.port, clientID: "writes-probe", table: table)
+        try SatelliteSubscriber.waitUntilKnown(table, port: sidecar.port)
         try self.measureSingles(sidecar, table, session)
         for clients in [1, 10] { try self.measureBurst(sidecar, table, clients: clients) }
     }
