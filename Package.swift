@@ -106,6 +106,14 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        .executableTarget(
+            name: "PenstockBenchmarks",
+            dependencies: [
+                "ChildProcesses", "CLibPQ", "Satellite", "TestSupport", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"),
+                nio("NIOWebSocket"), protobuf,
+            ],
+            path: "Benchmarks/PenstockBenchmarks", swiftSettings: settings),
+
         // For tests.
         target("TestSupport", ["ChildProcesses", "PostgresClient", "PostgresWire", nio("NIOCore")]),
         target("StreamStoreTestSupport", ["StreamStore", nio("NIOCore")]),
@@ -116,9 +124,18 @@ let package = Package(
         tests("IdentityTests", ["Identity", crypto, cryptoExtras]),
         tests("ConfigurationTests", ["Configuration", "Identity"], exclude: ["Golden"]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
-        tests("StreamStoreTests", ["StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests("StreamStoreTests", ["CStoreSupport", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests(
+            "HTTPServerTests", ["HTTPServer", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), logging]),
+        tests(
+            "SatelliteEndpointTests",
+            [
+                "ChangeFeed", "DatabaseSetup", "HTTPServer", "PostgresClient", "PostgresWire", "Satellite",
+                "SatelliteEndpoint", "StreamStore", "TestSupport", nio("NIOCore"), nio("NIOEmbedded"), nio("NIOHTTP1"),
+                nio("NIOPosix"), logging, protobuf,
+            ]),
         tests("PostgresClientTests", ["PostgresClient", "PostgresWire", "TestSupport", nio("NIOCore"), logging]),
-        tests("ChangeFeedTests", ["ChangeFeed", "PostgresWire", nio("NIOCore")]),
+        tests("ChangeFeedTests", ["ChangeFeed", "PostgresWire", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
         tests("WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
         tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
         tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),

@@ -72,8 +72,12 @@ package struct ClientReplica: Sendable {
     package private(set) var echoes: Set<UInt64> = []
     package let clientID: String
 
+    /// The transaction that is arriving, with its operations: like a real client, the replica changes when the commit is there.
     private var open: Applied?
+    private var pending: [Electric_Satellite_SatTransOp] = []
     private var delivering: Delivering = .nothing
+    /// Rows that later queries brought for a transaction are between their begin and their commit.
+    private var additional: UInt64?
 
     private enum Delivering: Sendable {
         case nothing
@@ -88,7 +92,11 @@ package struct ClientReplica: Sendable {
     /// A new connection has been made: half a transaction or delivery will come again.
     package mutating func reconnected() {
         self.open = nil
+        self.pending = []
         self.delivering = .nothing
+        self.additional = nil
+        // Each connection announces its relations anew.
+        self.names = [:]
     }
 
     /// The server has told the client to start over.
@@ -117,6 +125,7 @@ package struct ClientReplica: Sendable {
                 self.violate("subscription data ends without having begun")
                 return .nothing
             }
+            self.applyPending()
             self.delivering = .nothing
             self.delivered.insert(id)
             self.advance(to: position)
@@ -128,6 +137,7 @@ package struct ClientReplica: Sendable {
                 self.violate("a removal ends without having begun")
                 return .nothing
             }
+            self.applyPending()
             self.delivering = .nothing
             self.delivered.subtract(ids)
             self.advance(to: position)
@@ -139,8 +149,9 @@ package struct ClientReplica: Sendable {
 
     private mutating func begin(_ next: Delivering) {
         if case .nothing = self.delivering {} else { self.violate("a delivery began inside another") }
-        if self.open != nil { self.violate("a delivery began inside a transaction") }
+        if self.open != nil || self.additional != nil { self.violate("a delivery began inside a transaction") }
         self.delivering = next
+        self.pending = []
     }
 
     private mutating func violate(_ text: String) {
@@ -180,20 +191,25 @@ package struct ClientReplica: Sendable {
             switch operation.op {
             case .begin(let begin): self.transactionBegan(begin)
             case .commit(let commit): if let applied = self.committed(commit) { outcome = .transaction(applied) }
-            case .insert(let insert): self.apply(.insert, insert.relationID, new: insert.rowData, tags: insert.tags)
-            case .update(let update):
-                self.apply(
-                    .update, update.relationID, new: update.rowData, old: update.oldRowData, tags: update.tags)
-            case .delete(let delete): self.apply(.delete, delete.relationID, old: delete.oldRowData, tags: [])
-            case .gone(let gone): self.apply(.gone, gone.relationID, old: gone.pkData, tags: [])
+            case .additionalBegin(let begin):
+                if self.open != nil || self.additional != nil { self.violate("additional rows began inside a transaction") }
+                if self.isDelivering { self.violate("additional rows began inside a delivery") }
+                self.additional = begin.ref
+                self.pending = []
+            case .additionalCommit(let commit):
+                if self.additional != commit.ref { self.violate("additional rows end without having begun") }
+                self.applyPending()
+                self.additional = nil
+            case .insert, .update, .delete, .gone: self.changeReceived(operation)
             case .migrate(let migrate):
                 guard self.open != nil else {
                     self.violate("a migration outside of a transaction")
                     continue
                 }
+                if self.open?.isMigration == false { self.violate("a migration in a transaction that is not marked as one") }
+                if !self.pending.isEmpty { self.violate("a migration behind changes of rows") }
                 self.open?.isMigration = true
                 if self.migrations.last != migrate.version { self.migrations.append(migrate.version) }
-            case .additionalBegin, .additionalCommit: break
             case .compensation: self.violate("a compensation from the server")
             case nil: self.violate("an empty operation")
             }
@@ -201,25 +217,77 @@ package struct ClientReplica: Sendable {
         return outcome
     }
 
+    private var isDelivering: Bool {
+        if case .nothing = self.delivering { false } else { true }
+    }
+
+    /// Keeps a change of a row until it is known to be complete.
+    private mutating func changeReceived(_ operation: Electric_Satellite_SatTransOp) {
+        var isInsert = false
+        var isGone = false
+        if case .insert = operation.op { isInsert = true }
+        if case .gone = operation.op { isGone = true }
+        switch self.delivering {
+        case .nothing:
+            guard self.open != nil || self.additional != nil else {
+                self.violate("a change outside of a transaction")
+                return
+            }
+            if self.additional != nil, !isInsert { self.violate("additional rows hold another change than an insert") }
+        case .snapshot: if !isInsert { self.violate("a snapshot holds another change than an insert") }
+        case .removal: if !isGone { self.violate("a removal holds another change than a row that is gone") }
+        }
+        self.pending.append(operation)
+    }
+
+    /// Applies what has been kept; true if there was any.
+    @discardableResult
+    private mutating func applyPending() -> Bool {
+        let operations = self.pending
+        self.pending = []
+        for operation in operations {
+            switch operation.op {
+            case .insert(let insert): self.apply(.insert, insert.relationID, new: insert.rowData, tags: insert.tags)
+            case .update(let update):
+                if !update.hasOldRowData { self.violate("an update without the old row") }
+                self.apply(
+                    .update, update.relationID, new: update.rowData, old: update.oldRowData, tags: update.tags)
+            case .delete(let delete):
+                self.apply(.delete, delete.relationID, old: delete.oldRowData, tags: delete.tags)
+            case .gone(let gone): self.apply(.gone, gone.relationID, old: gone.pkData, tags: [])
+            default: break
+            }
+        }
+        return !operations.isEmpty
+    }
+
     private mutating func transactionBegan(_ begin: Electric_Satellite_SatOpBegin) {
-        if self.open != nil { self.violate("a transaction began inside another") }
-        if case .nothing = self.delivering {} else { self.violate("a transaction began inside a delivery") }
+        if self.open != nil || self.additional != nil { self.violate("a transaction began inside another") }
+        if self.isDelivering { self.violate("a transaction began inside a delivery") }
+        self.pending = []
         guard let position = ServerPosition.decode(begin.lsn) else {
             self.violate("a position that is no decimal number")
             return
         }
         if !begin.hasTransactionID { self.violate("a transaction without its id") }
+        if !begin.hasOrigin || begin.origin.isEmpty { self.violate("a transaction without its origin") }
         self.open = Applied(
             lsn: position, transactionID: begin.transactionID, timestamp: begin.commitTimestamp, origin: begin.origin,
             isMigration: begin.isMigration, changes: [])
     }
 
     private mutating func committed(_ commit: Electric_Satellite_SatOpCommit) -> Applied? {
-        guard let applied = self.open else {
+        guard let announced = self.open else {
             self.violate("a commit without a transaction")
             return nil
         }
+        let hasChanges = self.applyPending()
+        let applied = self.open ?? announced
         self.open = nil
+        if !hasChanges, !applied.isMigration, applied.origin != self.clientID {
+            self.violate("an empty transaction of somebody else")
+        }
+        if commit.commitTimestamp != applied.timestamp { self.violate("begin and commit differ in their time") }
         if let position = ServerPosition.decode(commit.lsn), position != applied.lsn {
             self.violate("begin and commit differ in their position")
         }
@@ -237,44 +305,65 @@ package struct ClientReplica: Sendable {
         _ kind: Change.Kind, _ relation: UInt32, new: Electric_Satellite_SatOpRow? = nil,
         old: Electric_Satellite_SatOpRow? = nil, tags: [String]
     ) {
-        switch (self.delivering, kind) {
-        case (.nothing, _): if self.open == nil { self.violate("a change outside of a transaction") }
-        case (.snapshot, .insert), (.removal, .gone): break
-        default: self.violate("a delivery holds a change of kind \(kind.rawValue)")
-        }
-        guard let name = self.names[relation], let table = self.tables[name] else {
+        guard let name = self.names[relation], self.tables[name] != nil else {
             self.violate("a change of relation \(relation), which was not announced")
             return
         }
-        guard let values = (new ?? old).map({ Self.values($0) }), values.count == table.columns.count else {
-            self.violate("a row of \(name) has another number of columns than its relation")
-            return
+        if kind == .delete || kind == .gone {
+            if !tags.isEmpty { self.violate("a row of \(name) goes with tags") }
+        } else if tags.isEmpty {
+            self.violate("a row of \(name) without tags")
         }
+        guard let columnCount = self.tables[name]?.columns.count,
+            let values = (new ?? old).flatMap({ self.values($0, columnCount, name) })
+        else { return }
         let row = Row(values: values, tags: tags)
-        let key = table.key(of: values)
+        let key = self.tables[name]?.key(of: values) ?? ""
+        let hadRow = self.tables[name]?.rows[key] != nil
         switch kind {
-        case .insert: self.tables[name]?.rows[key] = row
+        case .insert:
+            // A second subscription may bring rows that the first one has brought.
+            if hadRow, !self.isDelivering { self.violate("an insert of a row of \(name) that is there: \(key)") }
+            self.tables[name]?.rows[key] = row
         case .update:
-            if let old {
-                let oldKey = table.key(of: Self.values(old))
-                if oldKey != key { self.tables[name]?.rows[oldKey] = nil }
+            var oldKey = key
+            if let old, let oldValues = self.values(old, columnCount, name) {
+                oldKey = self.tables[name]?.key(of: oldValues) ?? key
+            }
+            if self.tables[name]?.rows.removeValue(forKey: oldKey) == nil {
+                self.violate("an update of a row of \(name) that is not there: \(oldKey)")
             }
             self.tables[name]?.rows[key] = row
-        case .delete, .gone: self.tables[name]?.rows[key] = nil
+        case .delete, .gone:
+            // What is gone by a removal may have been told before, on a connection that broke.
+            if !hadRow, !self.isDelivering { self.violate("a \(kind.rawValue) of a row of \(name) that is not there: \(key)") }
+            self.tables[name]?.rows[key] = nil
         }
-        if self.open != nil {
-            self.changeCount += 1
-            if self.open!.changes.count < 1_000 {
-                self.open?.changes.append(Change(kind: kind, table: name, row: row))
-            }
-        }
+        guard let kept = self.open?.changes.count else { return }
+        self.changeCount += 1
+        if kept < Self.changesShown { self.open?.changes.append(Change(kind: kind, table: name, row: row)) }
     }
 
-    private static func values(_ row: Electric_Satellite_SatOpRow) -> [[UInt8]?] {
+    /// Of a larger transaction only so many changes are handed on.
+    private static let changesShown = 1_000
+
+    /// Nil, and a violation, if the row does not have the form of its relation.
+    private mutating func values(_ row: Electric_Satellite_SatOpRow, _ columnCount: Int, _ table: String) -> [[UInt8]?]? {
         let mask = Array(row.nullsBitmask)
-        return row.values.enumerated().map { index, value in
-            let isNull = index / 8 < mask.count && mask[index / 8] & (0x80 >> UInt8(index % 8)) != 0
-            return isNull ? nil : Array(value)
+        guard row.values.count == columnCount, mask.count == (columnCount + 7) / 8 else {
+            self.violate("a row of \(table) has another number of columns than its relation")
+            return nil
         }
+        var values: [[UInt8]?] = []
+        values.reserveCapacity(columnCount)
+        for (index, value) in row.values.enumerated() {
+            guard mask[index / 8] & (0x80 >> UInt8(index % 8)) != 0 else {
+                values.append(Array(value))
+                continue
+            }
+            if !value.isEmpty { self.violate("a NULL of \(table) has bytes") }
+            values.append(nil)
+        }
+        return values
     }
 }

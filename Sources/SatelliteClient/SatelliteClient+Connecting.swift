@@ -9,7 +9,7 @@ extension SatelliteClient {
     package static func connect(
         host: String = "127.0.0.1", port: Int, clientID: String, token: String, replica: ClientReplica? = nil,
         acknowledging: Acknowledging = .every(10), firstLSN: UInt32 = 1, subprotocol: String = "electric.0.12",
-        observer: @escaping @Sendable (ClientReplica, ClientReplica.Outcome) -> Void = { _, _ in }
+        observer: Observer? = nil
     ) async throws -> SatelliteClient {
         var known = replica ?? ClientReplica(clientID: clientID)
         known.reconnected()

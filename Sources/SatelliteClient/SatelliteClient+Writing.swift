@@ -15,12 +15,8 @@ extension SatelliteClient {
     }
 
     /// Waits until the server takes writes.
-    package func waitUntilWritable() async throws {
-        try await self.wait(for: "the server takes writes") { _ in true }
-        while !self.state.withLock({ $0.isWritable }) {
-            if let ending = self.ending { throw Failure("the connection has ended: \(ending)") }
-            try await Task.sleep(for: .milliseconds(2))
-        }
+    package func waitUntilWritable(within limit: Duration = .seconds(30)) async throws {
+        try await self.waitForState(for: "the server takes writes", within: limit) { $0.isWritable }
     }
 
     /// Sends a transaction and returns its time, by which its echo is known.

@@ -50,7 +50,7 @@ package final class SatelliteClient: Sendable {
     }
 
     struct Waiter {
-        var condition: @Sendable (ClientReplica) -> Bool
+        var condition: @Sendable (borrowing State) -> Bool
         var continuation: CheckedContinuation<Void, any Error>
     }
 
@@ -59,11 +59,13 @@ package final class SatelliteClient: Sendable {
     private let channel: any Channel
     let state: Mutex<State>
     /// Told of every transaction and delivery, on the connection's event loop.
-    private let observer: @Sendable (ClientReplica, ClientReplica.Outcome) -> Void
+    private let observer: Observer?
+
+    package typealias Observer = @Sendable (ClientReplica, ClientReplica.Outcome) -> Void
 
     init(
         clientID: String, token: String, channel: any Channel, replica: ClientReplica, acknowledging: Acknowledging,
-        firstLSN: UInt32, observer: @escaping @Sendable (ClientReplica, ClientReplica.Outcome) -> Void
+        firstLSN: UInt32, observer: Observer?
     ) {
         self.clientID = clientID
         self.token = token
@@ -73,6 +75,11 @@ package final class SatelliteClient: Sendable {
     }
 
     package var replica: ClientReplica { self.state.withLock { $0.replica } }
+    /// Looks at the replica without copying it.
+    package func inspect<Value: Sendable>(_ body: (ClientReplica) -> Value) -> Value {
+        self.state.withLock { body($0.replica) }
+    }
+
     /// Error messages that the server has sent.
     package var errors: [Electric_Satellite_SatErrorResp] { self.state.withLock { $0.errors } }
     /// Why the connection has ended; nil while it is open.
@@ -88,7 +95,7 @@ package final class SatelliteClient: Sendable {
         host: String = "127.0.0.1", port: Int, clientID: String, token: String, replica: ClientReplica? = nil,
         subscriptions: [String] = [], acknowledging: Acknowledging = .every(10), firstLSN: UInt32 = 1,
         schemaVersion: String? = nil,
-        observer: @escaping @Sendable (ClientReplica, ClientReplica.Outcome) -> Void = { _, _ in }
+        observer: Observer? = nil
     ) async throws -> SatelliteClient {
         let client = try await self.connect(
             host: host, port: port, clientID: clientID, token: token, replica: replica, acknowledging: acknowledging,
@@ -208,6 +215,12 @@ package final class SatelliteClient: Sendable {
         for what: String, within limit: Duration = .seconds(30),
         until condition: @escaping @Sendable (ClientReplica) -> Bool
     ) async throws {
+        try await self.waitForState(for: what, within: limit) { condition($0.replica) }
+    }
+
+    func waitForState(
+        for what: String, within limit: Duration, until condition: @escaping @Sendable (borrowing State) -> Bool
+    ) async throws {
         let id = self.state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter
@@ -221,7 +234,7 @@ package final class SatelliteClient: Sendable {
         defer { timer.cancel() }
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             let now: Result<Void, any Error>? = self.state.withLock { state in
-                if condition(state.replica) { return .success(()) }
+                if condition(state) { return .success(()) }
                 if let ending = state.ending { return .failure(Failure("the connection has ended: \(ending)")) }
                 state.waiters[id] = Waiter(condition: condition, continuation: continuation)
                 return nil
@@ -273,7 +286,7 @@ package final class SatelliteClient: Sendable {
     }
 
     private func apply(_ message: SatelliteMessage) {
-        let (outcome, replica, acknowledgement) = self.state.withLock { state in
+        let (outcome, acknowledgement) = self.state.withLock { state in
             let outcome = state.replica.receive(message)
             var mustAcknowledge = false
             if case .every(let count) = state.acknowledging {
@@ -286,11 +299,11 @@ package final class SatelliteClient: Sendable {
                 }
             }
             if mustAcknowledge { state.unacknowledged = 0 }
-            return (outcome, state.replica, mustAcknowledge ? Self.acknowledgement(state.replica) : nil)
+            return (outcome, mustAcknowledge ? Self.acknowledgement(state.replica) : nil)
         }
         if let acknowledgement { self.send(.opLogAck(acknowledgement)) }
         if case .nothing = outcome { return }
-        self.observer(replica, outcome)
+        if let observer = self.observer { observer(self.replica, outcome) }
         self.wake { _ in }
     }
 
@@ -310,7 +323,7 @@ package final class SatelliteClient: Sendable {
     private func wake(_ change: @Sendable (inout State) -> Void) {
         let fulfilled = self.state.withLock { state in
             change(&state)
-            let ids = state.waiters.filter { $0.value.condition(state.replica) }.map(\.key)
+            let ids = state.waiters.filter { $0.value.condition(state) }.map(\.key)
             return ids.compactMap { state.waiters.removeValue(forKey: $0) }
         }
         for waiter in fulfilled { waiter.continuation.resume() }

@@ -316,6 +316,9 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
     private static let deliveriesInTurn = 8
 
     /// The position lies before what is in memory: read from the log.
+    /// Why so little: a session takes what its client's window holds, and what is more is read again.
+    private static let catchUpBytes = 16 * 1_024
+
     private func catchUp(after position: LSN) {
         let hub = self.services.hub
         guard hub.isLoaded else {
@@ -327,7 +330,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.answer {
             do {
                 let result = try await hub.catchUps.run { () async throws -> SessionEvent? in
-                    switch try await hub.feed.read(after: position) {
+                    switch try await hub.feed.read(after: position, maximumBytes: Self.catchUpBytes) {
                     case .behindWindow: return .positionLost
                     case .entries(let entries):
                         // Why nothing: an answer without progress would be asked for again at once.

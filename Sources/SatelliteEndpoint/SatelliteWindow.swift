@@ -55,7 +55,7 @@ struct SatelliteWindow: Sendable {
     }
 
     /// What follows `position`, at most `limit` transactions; nil if the position lies before the window.
-    func delivery(after position: LSN, limit: Int = 1_000) -> TransactionDelivery? {
+    func delivery(after position: LSN, limit: Int = 64) -> TransactionDelivery? {
         guard position >= self.startsAfter else { return nil }
         var low = self.head
         var high = self.items.count

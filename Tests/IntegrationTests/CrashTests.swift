@@ -46,7 +46,7 @@ import Testing
         async let load: Void = Self.load(sidecar, transactions: 10_000, connections: 4)
         for target in [2_000, 5_000, 8_000] {
             try await eventually("\(target) transactions have reached a client", within: .seconds(90)) {
-                await clients[0].replica.changeCount >= target
+                await clients[0].inspect { $0.changeCount } >= target
             }
             sidecar.kill()
             try sidecar.launch()
@@ -74,7 +74,7 @@ import Testing
         async let load: Void = Self.load(sidecar, transactions: 2_000, connections: 4)
         for target in [400, 1_200] {
             try await eventually("\(target) transactions have reached a client", within: .seconds(90)) {
-                await clients[0].replica.changeCount >= target
+                await clients[0].inspect { $0.changeCount } >= target
             }
             try await sidecar.cluster.kill()
             try await sidecar.cluster.start()

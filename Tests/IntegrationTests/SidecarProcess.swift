@@ -186,6 +186,11 @@ actor PersistentClient {
 
     var replica: ClientReplica { self.client?.replica ?? self.known ?? ClientReplica(clientID: self.id) }
 
+    /// Looks at the replica without copying it.
+    func inspect<Value: Sendable>(_ body: @Sendable (ClientReplica) -> Value) -> Value {
+        self.client?.inspect(body) ?? body(self.replica)
+    }
+
     private func connect() async throws {
         let replica = self.client?.replica ?? self.known
         let isResuming = replica?.position != nil
@@ -224,6 +229,8 @@ actor PersistentClient {
 
     /// Keys and texts of one column, sorted.
     func rows(_ table: String, column: Int) -> [String] {
-        (self.replica.tables[table]?.rows ?? [:]).map { "\($0.key)=\($0.value.text(column) ?? "NULL")" }.sorted()
+        self.inspect { replica in
+            (replica.tables[table]?.rows ?? [:]).map { "\($0.key)=\($0.value.text(column) ?? "NULL")" }.sorted()
+        }
     }
 }
