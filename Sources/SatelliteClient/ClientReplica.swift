@@ -192,7 +192,9 @@ package struct ClientReplica: Sendable {
             case .begin(let begin): self.transactionBegan(begin)
             case .commit(let commit): if let applied = self.committed(commit) { outcome = .transaction(applied) }
             case .additionalBegin(let begin):
-                if self.open != nil || self.additional != nil { self.violate("additional rows began inside a transaction") }
+                if self.open != nil || self.additional != nil {
+                    self.violate("additional rows began inside a transaction")
+                }
                 if self.isDelivering { self.violate("additional rows began inside a delivery") }
                 self.additional = begin.ref
                 self.pending = []
@@ -206,7 +208,9 @@ package struct ClientReplica: Sendable {
                     self.violate("a migration outside of a transaction")
                     continue
                 }
-                if self.open?.isMigration == false { self.violate("a migration in a transaction that is not marked as one") }
+                if self.open?.isMigration == false {
+                    self.violate("a migration in a transaction that is not marked as one")
+                }
                 if !self.pending.isEmpty { self.violate("a migration behind changes of rows") }
                 self.open?.isMigration = true
                 if self.migrations.last != migrate.version { self.migrations.append(migrate.version) }
@@ -336,7 +340,9 @@ package struct ClientReplica: Sendable {
             self.tables[name]?.rows[key] = row
         case .delete, .gone:
             // What is gone by a removal may have been told before, on a connection that broke.
-            if !hadRow, !self.isDelivering { self.violate("a \(kind.rawValue) of a row of \(name) that is not there: \(key)") }
+            if !hadRow, !self.isDelivering {
+                self.violate("a \(kind.rawValue) of a row of \(name) that is not there: \(key)")
+            }
             self.tables[name]?.rows[key] = nil
         }
         guard let kept = self.open?.changes.count else { return }
@@ -348,7 +354,8 @@ package struct ClientReplica: Sendable {
     private static let changesShown = 1_000
 
     /// Nil, and a violation, if the row does not have the form of its relation.
-    private mutating func values(_ row: Electric_Satellite_SatOpRow, _ columnCount: Int, _ table: String) -> [[UInt8]?]? {
+    private mutating func values(_ row: Electric_Satellite_SatOpRow, _ columnCount: Int, _ table: String) -> [[UInt8]?]?
+    {
         let mask = Array(row.nullsBitmask)
         guard row.values.count == columnCount, mask.count == (columnCount + 7) / 8 else {
             self.violate("a row of \(table) has another number of columns than its relation")

@@ -50,7 +50,9 @@ extension SatelliteClient {
     }
 
     /// Sends a transaction and waits for its echo.
-    package func writeAndWait(_ writes: [Write], timestamp: UInt64? = nil, within limit: Duration = .seconds(30)) async throws {
+    package func writeAndWait(_ writes: [Write], timestamp: UInt64? = nil, within limit: Duration = .seconds(30))
+        async throws
+    {
         let time = try self.write(writes, timestamp: timestamp)
         try await self.wait(for: "the echo of the write at \(time)", within: limit) { $0.echoes.contains(time) }
     }
