@@ -1,8 +1,8 @@
 import Foundation
 import TestSupport
 
-/// How fast a backlog of WAL becomes a durable log of the sidecar, over both transports, against pg_recvlogical reading the
-/// same WAL with the same plugin.
+/// How fast a backlog of WAL becomes a durable log of the sidecar, over both transports, against pg_recvlogical reading
+/// the same WAL with the same plugin.
 struct BacklogBenchmark {
     let bench: Bench
     private let rowsEach = 10_000

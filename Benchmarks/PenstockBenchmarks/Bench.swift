@@ -24,10 +24,12 @@ final class Bench: @unchecked Sendable {
         guard FileManager.default.isExecutableFile(atPath: self.binary) else {
             throw BenchmarkError("there is no sidecar at \(self.binary); run make build")
         }
-        var template = Array("/tmp/pkb-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw BenchmarkError("cannot make a directory in /tmp") }
-        self.directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        chmod(self.directory, 0o755)
+        guard let directory = environment["PENSTOCK_BENCH_DIRECTORY"] else {
+            throw BenchmarkError("PENSTOCK_BENCH_DIRECTORY is not set; use Benchmarks/run")
+        }
+        self.directory = directory
+        // The server, which runs as another user, has to reach the socket in it.
+        chmod(directory, 0o755)
         self.cluster = try await TestCluster.start(
             settings: [
                 "penstock.databases": Self.database, "penstock.socket": self.directory + "/penstock.sock",
@@ -40,7 +42,6 @@ final class Bench: @unchecked Sendable {
 
     func close() async {
         await self.cluster.destroy()
-        try? FileManager.default.removeItem(atPath: self.directory)
     }
 
     func note(_ figure: Figure) {

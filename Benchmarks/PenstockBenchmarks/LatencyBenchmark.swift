@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// From commit to a WebSocket client, against commit to a client that listens for notifications. The committing code is the same;
-/// half of the notifications are measured before the sidecar runs and half after.
+/// From commit to a WebSocket client, against commit to a client that listens for notifications. The committing code is
+/// the same; half of the notifications are measured before the sidecar runs and half after.
 struct LatencyBenchmark {
     let bench: Bench
     private var commits: Int { self.bench.isQuick ? 500 : 2_000 }
