@@ -248,6 +248,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
             self.wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers))),
             promise: nil)
         context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+        // The write may have found the peer gone; a session that begins now would never be told.
+        guard context.channel.isActive else { return }
         do {
             try self.becomeWebSocket(makeSession, context: context)
         } catch {

@@ -73,7 +73,7 @@ final class RawConnection: Sendable {
 
     /// Waits for a condition on what has come; false when the time is up.
     func wait(
-        seconds: Double = 10, _ condition: @escaping @Sendable (_ received: ByteBuffer, _ isClosed: Bool) -> Bool
+        seconds: Double = 30, _ condition: @escaping @Sendable (_ received: ByteBuffer, _ isClosed: Bool) -> Bool
     ) async -> Bool {
         await withCheckedContinuation { continuation in
             let number = self.state.withLock { state -> Int? in
@@ -92,15 +92,15 @@ final class RawConnection: Sendable {
         }
     }
 
-    func waitForText(_ text: String, seconds: Double = 10) async -> Bool {
+    func waitForText(_ text: String, seconds: Double = 30) async -> Bool {
         await self.wait(seconds: seconds) { received, _ in String(buffer: received).contains(text) }
     }
 
-    func waitForEnd(seconds: Double = 10) async -> Bool {
+    func waitForEnd(seconds: Double = 30) async -> Bool {
         await self.wait(seconds: seconds) { _, isClosed in isClosed }
     }
 
-    func waitForBytes(_ count: Int, seconds: Double = 10) async -> Bool {
+    func waitForBytes(_ count: Int, seconds: Double = 30) async -> Bool {
         await self.wait(seconds: seconds) { received, _ in received.readableBytes >= count }
     }
 }

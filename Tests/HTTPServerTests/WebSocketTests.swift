@@ -133,9 +133,9 @@ struct WebSocketTests {
         let client = try await server.webSocket(reads: false, behind: ClientFrame.text("flood"))
         try await self.eventually { server.logs.first?.entries.withLock { $0.writability.last } == false }
         let ping = ClientFrame.make(0x9, [UInt8](repeating: 5, count: 125))
-        for _ in 0..<100 { client.send((0..<1_000).flatMap { _ in ping }) }
+        for _ in 0..<20 { client.send((0..<1_000).flatMap { _ in ping }) }
         // All of them are read, which they would not be if the server had stalled.
-        try await self.eventually { server.logs.first?.entries.withLock { $0.frames } == 100_001 }
+        try await self.eventually { server.logs.first?.entries.withLock { $0.frames } == 20_001 }
         await client.close()
         await server.logs[0].closed.wait()
         await server.stop()

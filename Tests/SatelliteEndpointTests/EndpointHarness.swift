@@ -178,6 +178,8 @@ final class ConnectionHarness: Sendable {
         _ = try await self.next { message in
             if case .rpcResponse(let response) = message { response.method == "authenticate" } else { false }
         }
+        // The server starts its own stream once it has looked the client up.
+        _ = try await self.next { message in if case .rpcRequest = message { true } else { false } }
     }
 
     /// Starts the stream from scratch.
