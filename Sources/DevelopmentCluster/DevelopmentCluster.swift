@@ -22,6 +22,7 @@ package final class DevelopmentCluster: Sendable {
     package let port: Int
     /// Whether the data was there already.
     package let isNew: Bool
+    private let lock: DirectoryLock
     private let watchdog: Watchdog
 
     /// The Unix socket on which the sidecar has to listen for the extension's worker.
@@ -37,23 +38,32 @@ package final class DevelopmentCluster: Sendable {
     }
 
     /// Starts the cluster in `directory`, making it first if need be.
-    package static func start(directory wanted: String, say: @Sendable (String) -> Void) async throws -> DevelopmentCluster {
+    package static func start(directory wanted: String, say: @Sendable (String) -> Void) async throws
+        -> DevelopmentCluster
+    {
         let binaries = try PostgresInstallation.find()
         let directory = try Self.usableDirectory(wanted, say: say)
         let data = "\(directory)/postgres"
-        let isNew = !FileManager.default.fileExists(atPath: "\(data)/PG_VERSION")
+        let lock = try DirectoryLock(directory)
+        let isNew = try FileManager.default.contentsOfDirectory(atPath: data).isEmpty
         if isNew {
             say("making a Postgres cluster in \(data)")
             try ServerAccount.run([
                 "\(binaries)/initdb", "-D", data, "-U", Self.user, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
             ])
         } else {
+            // It is written once initdb has done its work.
+            guard FileManager.default.fileExists(atPath: "\(data)/penstock.conf") else {
+                throw Failure(
+                    "\(data) holds what `penstock dev` did not make, or what it was stopped from making; remove it, or "
+                        + "choose another directory with --data-dir")
+            }
             try Self.checkFormat(data, binaries: binaries)
-            try Self.refuseSecondInstance(data)
+            try await Self.endOrphan(data, binaries: binaries, say: say)
         }
         let port = try Self.choosePort(directory)
         let cluster = DevelopmentCluster(
-            directory: directory, binaries: binaries, port: port, isNew: isNew,
+            directory: directory, binaries: binaries, port: port, isNew: isNew, lock: lock,
             watchdog: try Watchdog(dataDirectory: data))
         try cluster.configure()
         say("starting Postgres on port \(port)")
@@ -62,11 +72,14 @@ package final class DevelopmentCluster: Sendable {
         return cluster
     }
 
-    private init(directory: String, binaries: String, port: Int, isNew: Bool, watchdog: Watchdog) {
+    private init(
+        directory: String, binaries: String, port: Int, isNew: Bool, lock: DirectoryLock, watchdog: Watchdog
+    ) {
         self.directory = directory
         self.binaries = binaries
         self.port = port
         self.isNew = isNew
+        self.lock = lock
         self.watchdog = watchdog
     }
 
@@ -76,6 +89,7 @@ package final class DevelopmentCluster: Sendable {
             "\(self.binaries)/pg_ctl", "stop", "-D", "\(self.directory)/postgres", "-m", "fast", "-w", "-s",
         ])
         self.watchdog.release()
+        self.lock.release()
     }
 
     /// Makes the sample table and electrifies it. Called once the service has set the database up; does nothing the second time.
@@ -144,15 +158,25 @@ package final class DevelopmentCluster: Sendable {
         }
     }
 
-    private static func refuseSecondInstance(_ data: String) throws {
+    /// Ends a server whose owner is gone. As the lock is ours, nobody else is using it, and its watchdog is most likely about to.
+    private static func endOrphan(_ data: String, binaries: String, say: @Sendable (String) -> Void) async throws {
+        guard let process = Self.postmaster(of: data) else { return }
+        say("waiting for the Postgres of an earlier run (process \(process)) to end")
+        for _ in 0..<50 {
+            try await Task.sleep(for: .milliseconds(100))
+            if Self.postmaster(of: data) == nil { return }
+        }
+        try ServerAccount.run(["\(binaries)/pg_ctl", "stop", "-D", data, "-m", "fast", "-w", "-s"])
+    }
+
+    /// The process that serves a data directory; nil for a lock file that was left behind.
+    static func postmaster(of data: String) -> pid_t? {
         guard let text = try? String(contentsOfFile: "\(data)/postmaster.pid", encoding: .utf8),
             let process = text.split(separator: "\n").first.flatMap({ pid_t($0) })
-        else { return }
+        else { return nil }
+        // Why: after a crash of the machine the number may be that of another program, or of another server.
         let command = (try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8)) ?? ""
-        guard command.contains("postgres") else { return }
-        throw Failure(
-            "another `penstock dev` is using \(data) (Postgres runs as process \(process)); stop it, or give this one "
-                + "another directory with --data-dir")
+        return command.split(separator: "\0").contains { $0 == data } ? process : nil
     }
 
     private static func choosePort(_ directory: String) throws -> Int {
@@ -193,7 +217,8 @@ package final class DevelopmentCluster: Sendable {
             ("listen_addresses", "127.0.0.1"), ("port", String(self.port)), ("wal_level", "logical"),
             ("unix_socket_directories", "\(self.directory)/postgres"), ("shared_preload_libraries", "penstock"),
             ("penstock.databases", Self.database), ("penstock.socket", self.socketPath),
-            ("max_connections", "100"), ("max_replication_slots", "10"), ("max_wal_senders", "10"), ("logging_collector", "off"),
+            ("max_connections", "100"), ("max_replication_slots", "10"), ("max_wal_senders", "10"),
+            ("logging_collector", "off"),
         ]
         // The sidecar runs under our account, the server under its own.
         let peers = ServerAccount.isOurs ? [] : [("penstock.socket_peers", String(geteuid()))]
@@ -218,7 +243,8 @@ package final class DevelopmentCluster: Sendable {
         do {
             // pg_ctl detaches the server, so that a Ctrl-C in the terminal reaches us first.
             try ServerAccount.run([
-                "\(self.binaries)/pg_ctl", "start", "-D", "\(self.directory)/postgres", "-l", self.logFile, "-w", "-t", "60",
+                "\(self.binaries)/pg_ctl", "start", "-D", "\(self.directory)/postgres", "-l", self.logFile, "-w", "-t",
+                "60",
                 "-s",
             ])
         } catch {

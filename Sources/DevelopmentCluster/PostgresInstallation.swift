@@ -26,7 +26,8 @@ enum PostgresInstallation {
             })
         else {
             throw DevelopmentCluster.Failure(
-                "Postgres \(installed.joined(separator: ", ")) is installed without the extension; run `make install-ext`")
+                "Postgres \(installed.joined(separator: ", ")) is installed without the extension; run `make install-ext`"
+            )
         }
         return "\(root)/\(version)/bin"
     }

@@ -16,7 +16,8 @@ enum ServerAccount {
     }
 
     static func output(_ arguments: [String]) throws -> String {
-        let clean = ["env"] + ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"].flatMap { ["-u", $0] }
+        let clean =
+            ["env"] + ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA"].flatMap { ["-u", $0] }
         // Why `/`: the server's account may not be allowed into the directory that we stand in.
         let outcome = try ChildProcess.runBlocking(clean + self.prefix + arguments, directory: "/")
         guard outcome.status == 0 else {

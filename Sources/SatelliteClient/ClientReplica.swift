@@ -72,7 +72,7 @@ package struct ClientReplica: Sendable {
     package private(set) var echoes: Set<UInt64> = []
     package let clientID: String
 
-    /// The transaction that is arriving, with its operations: like a real client, the replica changes when the commit is there.
+    /// The transaction that is arriving, and its operations: like a real client, the replica changes at the commit.
     private var open: Applied?
     private var pending: [Electric_Satellite_SatTransOp] = []
     private var delivering: Delivering = .nothing

@@ -45,7 +45,8 @@ extension SatelliteClient {
         do {
             _ = try await bootstrap.connect(host: host, port: port).get()
         } catch {
-            upgraded.fail(error)
+            let reason = (error as? NIOConnectionError)?.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"
+            upgraded.fail(Failure("cannot connect to \(host):\(port): \(reason)"))
         }
         return try await upgraded.futureResult.get()
     }

@@ -96,6 +96,9 @@ extension SatelliteClient {
         switch write {
         case .insert(let name, let values):
             let table = try self.table(name, replica)
+            if let unknown = values.keys.first(where: { !table.columns.contains($0) }) {
+                throw Failure("no column \(unknown) in \(name)")
+            }
             var insert = Electric_Satellite_SatOpInsert()
             insert.relationID = table.relation
             insert.rowData = self.row(table.columns.map { (values[$0] ?? nil).map { Array($0.utf8) } })
@@ -105,7 +108,9 @@ extension SatelliteClient {
             guard let present = table.rows[key] else { throw Failure("no row \(key) in \(name)") }
             var next = present.values
             for (column, value) in values {
-                guard let index = table.columns.firstIndex(of: column) else { throw Failure("no column \(column)") }
+                guard let index = table.columns.firstIndex(of: column) else {
+                    throw Failure("no column \(column) in \(name)")
+                }
                 next[index] = value.map { Array($0.utf8) }
             }
             var update = Electric_Satellite_SatOpUpdate()

@@ -11,7 +11,8 @@ import Sidecar
 struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Say what a database lacks for the service, and how to mend it.",
-        discussion: "Reads the same environment variables as `penstock serve`. Exits with 1 if the service could not run.")
+        discussion:
+            "Reads the same environment variables as `penstock serve`. Exits with 1 if the service could not run.")
 
     @Flag(help: "List all environment variables instead.")
     var variables = false

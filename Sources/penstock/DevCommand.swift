@@ -10,7 +10,8 @@ struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dev",
         abstract: "Start a private Postgres with the extension and a service on it, for trying out and developing.",
-        discussion: "Everything is on the loopback address, tokens are not checked. Ctrl-C stops all of it; the data stays.")
+        discussion:
+            "Everything is on the loopback address, tokens are not checked. Ctrl-C stops all of it; the data stays.")
 
     @Option(help: "Where the data lives.")
     var dataDir = "./penstock-data"
@@ -48,10 +49,12 @@ struct DevCommand: AsyncParsableCommand {
         let outcome: Result<Void, any Error>
         do {
             let port = self.port
-            try await Service.run(settings, onReady: {
-                try await cluster.loadSample()
-                Self.greet(cluster, port: port)
-            })
+            try await Service.run(
+                settings,
+                onReady: {
+                    try await cluster.loadSample()
+                    Self.greet(cluster, port: port)
+                })
             outcome = .success(())
         } catch {
             outcome = .failure(error)

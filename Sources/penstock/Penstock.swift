@@ -9,7 +9,8 @@ struct Penstock: AsyncParsableCommand {
         discussion: "Without a subcommand it serves, configured by environment variables.",
         version: "0.1.0",
         subcommands: [
-            ServeCommand.self, DevCommand.self, WatchCommand.self, TokenCommand.self, CheckCommand.self, SQLCommand.self,
+            ServeCommand.self, DevCommand.self, WatchCommand.self, TokenCommand.self, CheckCommand.self,
+            SQLCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)
 }

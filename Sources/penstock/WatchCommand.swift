@@ -9,7 +9,8 @@ import Synchronization
 struct WatchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "watch", abstract: "Show a table and each change of it as it arrives, as a client of the service.",
-        discussion: "With --insert, --update or --delete it writes a row first, as a client does, and waits for its echo.")
+        discussion:
+            "With --insert, --update or --delete it writes a row first, as a client does, and waits for its echo.")
 
     @Argument(help: "The table.")
     var table: String
@@ -31,7 +32,9 @@ struct WatchCommand: AsyncParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: "Insert a row: column=value ...; a value of `uuid` for a uuid column makes one, `now` for a timestamp the time.")
+        help:
+            "Insert a row: column=value ...; a value of `uuid` for a uuid column makes one, `now` for a timestamp the time."
+    )
     var insert: [String] = []
 
     @Option(parsing: .upToNextOption, help: "Update a row: its key, then column=value ...")

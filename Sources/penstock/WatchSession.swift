@@ -57,6 +57,7 @@ final class WatchSession: Sendable {
         while let client = self.state.withLock({ $0.client }) {
             let reason = await client.waitUntilClosed()
             print("\(WatchTime.text(Date()))  disconnected (\(reason)); connecting again")
+            fflush(nil)
             await self.reconnect(client.replica)
         }
     }
@@ -80,6 +81,7 @@ final class WatchSession: Sendable {
                     _ = try await self.connect(replica: replica, subscriptions: [subscription])
                 }
                 print("\(WatchTime.text(Date()))  connected")
+                fflush(nil)
                 return
             } catch let refused as SatelliteClient.ReplicationRefused where refused.mustStartOver {
                 print("the service says: \(refused.message); fetching the table anew")
@@ -113,7 +115,9 @@ final class WatchSession: Sendable {
     // MARK: Printing
 
     func printTable() {
-        guard let replica = self.state.withLock({ $0.client })?.replica, let table = replica.tables[self.table] else { return }
+        guard let replica = self.state.withLock({ $0.client })?.replica, let table = replica.tables[self.table] else {
+            return
+        }
         let rows = table.rows.sorted { $0.key < $1.key }.map { entry in
             table.columns.indices.map { Self.cell(entry.value.values[$0]) }
         }
