@@ -111,7 +111,7 @@ extension ChangeFeed {
                 }
                 workers.connected(link)
             }
-        } catch where self.options.transport == .auto {
+        } catch  where self.options.transport == .auto {
             self.logger.warning(
                 "cannot listen for the extension's worker; using a replication connection",
                 metadata: ["error": "\(error)"])
@@ -243,7 +243,9 @@ extension ChangeFeed {
             "streaming from the extension's worker",
             metadata: ["position": "\(position)", "extension": "\(link.hello.extensionVersion)"])
         self.streamBegan("the extension", position: position)
-        let ending = try await self.supervise { await link.stream(from: position, publication: Self.quoted(self.options.publication), sink: sink) }
+        let ending = try await self.supervise {
+            await link.stream(from: position, publication: Self.quoted(self.options.publication), sink: sink)
+        }
         switch ending {
         case .failure(let failure):
             return failure.concernsSlot ? .slotTrouble("\(failure)") : .broken("\(failure)")
@@ -293,7 +295,8 @@ extension ChangeFeed {
     }
 
     /// Runs `body` with the periodic work beside it: progress over foreign WAL, lag, retention.
-    private func supervise<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    private func supervise<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value
+    {
         try await withThrowingTaskGroup(of: Value?.self) { tasks in
             tasks.addTask { try await body() }
             tasks.addTask {

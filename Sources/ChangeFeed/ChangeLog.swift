@@ -29,7 +29,9 @@ package final class ChangeLog: Sendable {
         var history: DefinitionHistory
     }
 
-    private init(log: SegmentedLog, metaFile: MetaFile, meta: ChangeLogMeta, history: DefinitionHistory, recovered: Recovered) {
+    private init(
+        log: SegmentedLog, metaFile: MetaFile, meta: ChangeLogMeta, history: DefinitionHistory, recovered: Recovered
+    ) {
         self.log = log
         self.metaFile = metaFile
         self.recovered = recovered
@@ -147,7 +149,9 @@ package final class ChangeLog: Sendable {
             payload: [header, piece.bytes])
     }
 
-    func append(largeCommit header: TransactionHeader, pieces: UInt32, rest: TransactionPiece) throws(StoreError) -> AppendOutcome {
+    func append(largeCommit header: TransactionHeader, pieces: UInt32, rest: TransactionPiece) throws(StoreError)
+        -> AppendOutcome
+    {
         var bytes = ByteBufferAllocator().buffer(capacity: ChangeLogRecord.headerLength + 4)
         ChangeLogRecord.write(header, to: &bytes)
         bytes.writeInteger(pieces)
@@ -155,7 +159,9 @@ package final class ChangeLog: Sendable {
             kind: ChangeLogRecord.Kind.largeCommit.rawValue, key: header.endLSN.rawValue, payload: [bytes, rest.bytes])
     }
 
-    func append(definition relation: Relation, message: ByteBuffer, at position: LSN) throws(StoreError) -> AppendOutcome {
+    func append(definition relation: Relation, message: ByteBuffer, at position: LSN) throws(StoreError)
+        -> AppendOutcome
+    {
         let outcome = try self.log.append(
             kind: ChangeLogRecord.Kind.definition.rawValue, key: position.rawValue, payload: message)
         if case .appended(let span) = outcome {

@@ -112,7 +112,7 @@ struct FeedCore: Sendable {
                 self.reached = max(self.reached, logical.lsn)
             }
             return true
-        } catch where error.code == .diskFull {
+        } catch  where error.code == .diskFull {
             return false
         }
     }
@@ -170,7 +170,7 @@ struct FeedCore: Sendable {
             guard case .appended(let span) = try self.log.append(progress: self.reached) else { return }
             self.recorded = self.reached
             self.pendAcknowledgement(of: self.reached, logEnd: span.end)
-        } catch where error.code == .diskFull {
+        } catch  where error.code == .diskFull {
             return
         }
     }

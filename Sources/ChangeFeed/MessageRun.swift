@@ -65,7 +65,9 @@ extension MessageRun {
             while count < limit, end + header < bytes.count {
                 let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: end, as: UInt32.self)))
                 // What is malformed is left to the careful path, which says so.
-                guard length > excess, end + 4 + length <= bytes.count, Self.isChange(bytes[end + header]) else { break }
+                guard length > excess, end + 4 + length <= bytes.count, Self.isChange(bytes[end + header]) else {
+                    break
+                }
                 end += 4 + length
                 count += 4 + length - excess
             }

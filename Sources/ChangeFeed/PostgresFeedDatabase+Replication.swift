@@ -105,14 +105,17 @@ private final class ReplicationRun: ReplicationStream {
             self.state.withLock { $0.connection = nil }
             connection.close()
         }
-        guard !self.state.withLock({ state in
-            state.connection = connection
-            return state.mustStop
-        }) else { return }
+        guard
+            !self.state.withLock({ state in
+                state.connection = connection
+                return state.mustStop
+            })
+        else { return }
         try connection.startReplication(
             slot: self.slot, from: self.position,
             options: [
-                ("proto_version", "1"), ("publication_names", SQLText.identifier(self.publication)), ("messages", "true"),
+                ("proto_version", "1"), ("publication_names", SQLText.identifier(self.publication)),
+                ("messages", "true"),
             ])
         self.started(self)
         var batch = ReplicationBatch()

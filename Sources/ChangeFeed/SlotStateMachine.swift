@@ -79,10 +79,12 @@ package enum SlotDecision: Hashable, Sendable {
             return over(reason)
         case .present(let confirmed, _):
             if confirmed > stored {
-                return over("the slot stands at \(confirmed), beyond the log's end at \(stored): it was moved or recreated")
+                return over(
+                    "the slot stands at \(confirmed), beyond the log's end at \(stored): it was moved or recreated")
             }
             if facts.walFlush < stored {
-                return over("the server's WAL ends at \(facts.walFlush), before the log's end at \(stored): it was restored")
+                return over(
+                    "the server's WAL ends at \(facts.walFlush), before the log's end at \(stored): it was restored")
             }
             if identity.timeline != facts.timeline, confirmed < stored {
                 return over("the server is on timeline \(facts.timeline) now and the slot lags behind the log")

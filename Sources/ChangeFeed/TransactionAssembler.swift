@@ -145,7 +145,9 @@ package struct TransactionAssembler: Sendable {
     }
 
     private mutating func giveOutFullPiece(into outputs: inout [Output]) {
-        guard let byteCount = self.open?.piece.byteCount, byteCount >= self.pieceLimit, let open = self.open else { return }
+        guard let byteCount = self.open?.piece.byteCount, byteCount >= self.pieceLimit, let open = self.open else {
+            return
+        }
         outputs.append(.piece(finalLSN: open.header.commitLSN, ordinal: open.ordinal, open.piece))
         self.open?.piece = TransactionPiece()
         self.open?.ordinal += 1
@@ -178,7 +180,8 @@ package struct TransactionAssembler: Sendable {
     private mutating func commitReceived(_ commit: ReplicationMessage.Commit, into outputs: inout [Output]) throws {
         guard var open = self.open, commit.commitLSN == open.header.commitLSN, commit.endLSN > commit.commitLSN else {
             throw ReplicationDecodingError(
-                kind: ReplicationMessage.Kind.commit.rawValue, reason: "commit does not fit the transaction that is open")
+                kind: ReplicationMessage.Kind.commit.rawValue,
+                reason: "commit does not fit the transaction that is open")
         }
         self.open = nil
         open.header.endLSN = commit.endLSN

@@ -66,7 +66,8 @@ package enum WorkerFrame {
         }
 
         package var description: String {
-            self.hint.isEmpty ? "\(self.message) (code \(self.code))" : "\(self.message) (code \(self.code)); \(self.hint)"
+            self.hint.isEmpty
+                ? "\(self.message) (code \(self.code))" : "\(self.message) (code \(self.code)); \(self.hint)"
         }
     }
 

@@ -52,7 +52,8 @@ import Testing
                 directory: FeedSimulation.directory, store: store, identity: FeedSimulation.identity())
         let recovered = log.recovered
         #expect(recovered.stored >= told, "what the server was told must be there")
-        #expect(try FeedSimulation.contents(of: log) == simulation.expected(after: log.base, upTo: recovered.lastEndLSN))
+        #expect(
+            try FeedSimulation.contents(of: log) == simulation.expected(after: log.base, upTo: recovered.lastEndLSN))
 
         let box = CoreBox(log, options: FeedSimulation.options())
         defer { told = max(told, box.acknowledged.withLock { $0 }) }
@@ -126,7 +127,9 @@ import Testing
             if found.identity.epoch == 1 {
                 #expect(wasOff)
                 let end = try #require(simulation.history.last?.end)
-                #expect(try FeedSimulation.contents(of: found) == simulation.expected(after: found.base, upTo: LSN(rawValue: end)))
+                #expect(
+                    try FeedSimulation.contents(of: found)
+                        == simulation.expected(after: found.base, upTo: LSN(rawValue: end)))
             } else {
                 #expect(found.identity == new)
                 #expect(found.recovered.stored == LSN(rawValue: 10_000))

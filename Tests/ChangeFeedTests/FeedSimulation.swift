@@ -128,7 +128,8 @@ struct FeedSimulation {
                 relations[relation.oid] = relation
             case .insert(let insert):
                 let value = insert.new.columns[0].string ?? "?"
-                #expect(relations[insert.relation]?.columns.count == insert.new.count, "definition in force at \(value)")
+                #expect(
+                    relations[insert.relation]?.columns.count == insert.new.count, "definition in force at \(value)")
                 values.append(value)
             default:
                 Issue.record("unexpected message")

@@ -16,7 +16,8 @@ import Testing
     }
 
     private func outputs(
-        _ messages: [ByteBuffer], pieceLimit: Int, take: (inout TransactionAssembler, inout [TransactionAssembler.Output]) throws -> Void
+        _ messages: [ByteBuffer], pieceLimit: Int,
+        take: (inout TransactionAssembler, inout [TransactionAssembler.Output]) throws -> Void
     ) rethrows -> [TransactionAssembler.Output] {
         var assembler = TransactionAssembler(
             pieceLimit: pieceLimit, relations: [:], lastCommitLSN: LSN(rawValue: 50), referenceXID: 0)

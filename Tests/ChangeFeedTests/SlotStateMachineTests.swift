@@ -10,7 +10,8 @@ import Testing
         _ presence: SlotFacts.Presence, system: UInt64 = 1, timeline: UInt32 = 1, flush: UInt64 = 10_000
     ) -> SlotFacts {
         SlotFacts(
-            systemIdentifier: system, timeline: timeline, walFlush: LSN(rawValue: flush), nextXID: 700, presence: presence)
+            systemIdentifier: system, timeline: timeline, walFlush: LSN(rawValue: flush), nextXID: 700,
+            presence: presence)
     }
 
     private var identity: StreamIdentity {

@@ -48,7 +48,8 @@ enum StreamScript {
     }
 
     /// One transaction with an insert for each value; its commit record lies at `commit` and is 10 bytes long.
-    static func transaction(_ commit: UInt64, xid: UInt32, _ values: [String], describing: Bool = false) -> [ByteBuffer] {
+    static func transaction(_ commit: UInt64, xid: UInt32, _ values: [String], describing: Bool = false) -> [ByteBuffer]
+    {
         [self.begin(commit, xid: xid)] + (describing ? [self.relation(self.items)] : [])
             + values.map { self.insert($0) } + [self.commit(commit, end: commit + 10)]
     }

@@ -5,22 +5,28 @@ import Testing
 @testable import ChangeFeed
 
 @Suite struct TransactionAssemblerTests {
-    private func feed(_ assembler: inout TransactionAssembler, _ messages: [ByteBuffer]) throws -> [TransactionAssembler.Output] {
+    private func feed(_ assembler: inout TransactionAssembler, _ messages: [ByteBuffer]) throws -> [TransactionAssembler
+        .Output]
+    {
         var outputs: [TransactionAssembler.Output] = []
         for message in messages { try assembler.receive(message, into: &outputs) }
         return outputs
     }
 
-    private func assembler(pieceLimit: Int = 1 << 20, last: UInt64 = 0, relations: [UInt32: Relation] = [:]) -> TransactionAssembler {
+    private func assembler(pieceLimit: Int = 1 << 20, last: UInt64 = 0, relations: [UInt32: Relation] = [:])
+        -> TransactionAssembler
+    {
         TransactionAssembler(
-            pieceLimit: pieceLimit, relations: relations, lastCommitLSN: LSN(rawValue: last), referenceXID: 0x1_0000_0000)
+            pieceLimit: pieceLimit, relations: relations, lastCommitLSN: LSN(rawValue: last),
+            referenceXID: 0x1_0000_0000)
     }
 
     @Test func transactionIsGivenOutWholeAtItsCommit() throws {
         var assembler = self.assembler()
         let outputs = try self.feed(&assembler, StreamScript.transaction(100, xid: 7, ["a", "b"], describing: true))
         #expect(outputs.count == 2)
-        guard case .transaction(let transaction) = outputs[0], case .definition(StreamScript.items, _) = outputs[1] else {
+        guard case .transaction(let transaction) = outputs[0], case .definition(StreamScript.items, _) = outputs[1]
+        else {
             Issue.record("unexpected \(outputs)")
             return
         }
@@ -71,7 +77,8 @@ import Testing
         var assembler = self.assembler(last: 100)
         let outputs = try self.feed(
             &assembler, StreamScript.transaction(100, xid: 7, ["a"]) + StreamScript.transaction(200, xid: 8, ["b"]))
-        guard outputs.count == 2, case .skipped(let header, _) = outputs[0], case .transaction(let second) = outputs[1] else {
+        guard outputs.count == 2, case .skipped(let header, _) = outputs[0], case .transaction(let second) = outputs[1]
+        else {
             Issue.record("unexpected \(outputs)")
             return
         }

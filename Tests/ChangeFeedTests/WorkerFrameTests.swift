@@ -79,6 +79,8 @@ import Testing
         var buffer = ByteBuffer()
         WorkerFrame.write(.start(from: LSN(rawValue: 5), protocolVersion: 1, publication: "\"p\""), to: &buffer)
         #expect(
-            Array(buffer.readableBytesView) == [0, 0, 0, 18, 0x53, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 1, 0, 3, 0x22, 0x70, 0x22])
+            Array(buffer.readableBytesView) == [
+                0, 0, 0, 18, 0x53, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 1, 0, 3, 0x22, 0x70, 0x22,
+            ])
     }
 }

@@ -50,7 +50,9 @@ final class FeedHarness: Sendable {
 
     var feed: ChangeFeed {
         get throws {
-            guard let feed = self.running.withLock({ $0?.feed }) else { throw TestSupportError("the feed is not running") }
+            guard let feed = self.running.withLock({ $0?.feed }) else {
+                throw TestSupportError("the feed is not running")
+            }
             return feed
         }
     }
@@ -64,12 +66,14 @@ final class FeedHarness: Sendable {
         let flusher = StoreFlusher()
         var options = FeedOptions(
             database: self.database, transport: transport, socketPath: self.socketPath,
-            socketPeers: Set(getpwnam("postgres").map { [$0.pointee.pw_uid] } ?? []), logDirectory: self.directory + "/log",
+            socketPeers: Set(getpwnam("postgres").map { [$0.pointee.pw_uid] } ?? []),
+            logDirectory: self.directory + "/log",
             retentionBytes: retention, cacheBytes: cache)
         options.pieceBytes = pieceBytes
         let feed = ChangeFeed(
             options: options,
-            database: PostgresFeedDatabase(parameters: self.cluster.parameters(database: self.database), logger: logger),
+            database: PostgresFeedDatabase(
+                parameters: self.cluster.parameters(database: self.database), logger: logger),
             store: LogStore(
                 fileSystem: PosixFileSystem(), flusher: flusher,
                 configuration: LogConfiguration(segmentByteCount: segmentBytes)),
@@ -87,10 +91,12 @@ final class FeedHarness: Sendable {
     }
 
     func stop() async throws {
-        guard let running = self.running.withLock({ running in
-            defer { running = nil }
-            return running
-        }) else { return }
+        guard
+            let running = self.running.withLock({ running in
+                defer { running = nil }
+                return running
+            })
+        else { return }
         running.task.cancel()
         let result = await running.task.result
         running.flusher.stop()
@@ -127,7 +133,9 @@ final class FeedHarness: Sendable {
 
     /// Position that the server knows to be stored.
     func confirmed() async throws -> LSN {
-        LSN(try await self.query("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '\(self.slot)'"))
+        LSN(
+            try await self.query(
+                "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '\(self.slot)'"))
             ?? .zero
     }
 
