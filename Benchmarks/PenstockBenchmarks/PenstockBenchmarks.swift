@@ -47,6 +47,10 @@ struct PenstockBenchmarks {
     }
 
     private static func measure(_ name: String, _ bench: Bench) throws {
+        // Why: threads of the runtime block signals, children inherit that, and pgbench waits for SIGALRM to stop.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
         switch name {
         case "memory": try MemoryBenchmark(bench).run()
         case "backlog": try BacklogBenchmark(bench).run()
