@@ -69,7 +69,7 @@ test-sql: packages
 
 # The slow suites. CI runs a short slice of each as part of `make test`.
 test-crash: debug
-	@PENSTOCK_SIM_SEEDS=$${PENSTOCK_SIM_SEEDS:-1000} scripts/run-swift-tests 'StreamStore|Crash'
+	@PENSTOCK_CRASH_TESTS=1 PENSTOCK_SIM_SEEDS=$${PENSTOCK_SIM_SEEDS:-1000} scripts/run-swift-tests 'StreamStore|Crash'
 
 fuzz: debug
 	@PENSTOCK_FUZZ_ROUNDS=$${PENSTOCK_FUZZ_ROUNDS:-1000000} scripts/run-swift-tests 'Fuzz|Verifier|Random'
