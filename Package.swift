@@ -139,6 +139,7 @@ let package = Package(
         tests("WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
         tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
         tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),
+        tests("DevelopmentClusterTests", ["ChildProcesses", "DevelopmentCluster", "PostgresClient", "TestSupport", logging]),
         tests("SatelliteClientTests", ["SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
         tests(
             "IntegrationTests",

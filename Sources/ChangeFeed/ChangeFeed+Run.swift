@@ -30,8 +30,7 @@ extension ChangeFeed {
             outcome = .failure(error)
         }
         await listener?.close()
-        // A worker that was not being used learns that we are gone, too.
-        workers.current?.close()
+        workers.shutDown()
         try outcome.get()
     }
 

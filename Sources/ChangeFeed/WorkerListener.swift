@@ -160,6 +160,9 @@ package final class WorkerLink: FeedTransport, Sendable {
     }
 
     package func close() {
+        // Why first: a child process that was being started at a bad moment may hold a copy of the descriptor, and the worker
+        // would not hear of the end.
+        self.channel.close(mode: .output, promise: nil)
         self.channel.close(promise: nil)
     }
 

@@ -6,6 +6,7 @@ final class WorkerRegistry: Sendable {
         var link: WorkerLink?
         var waiters: [UInt64: CheckedContinuation<Bool, Never>] = [:]
         var nextWaiter: UInt64 = 0
+        var isShutDown = false
     }
 
     private let state = Mutex(State())
@@ -19,7 +20,9 @@ final class WorkerRegistry: Sendable {
     }
 
     func connected(_ link: WorkerLink) {
-        let (old, waiters) = self.state.withLock { state in
+        let (old, waiters) = self.state.withLock { state -> (WorkerLink?, [CheckedContinuation<Bool, Never>]) in
+            // Its hello was still under way when the feed ended.
+            if state.isShutDown { return (link, []) }
             defer {
                 state.link = link
                 state.waiters = [:]
@@ -28,6 +31,17 @@ final class WorkerRegistry: Sendable {
         }
         old?.close()
         for waiter in waiters { waiter.resume(returning: true) }
+    }
+
+    /// The feed ends: closes the link there is, and each that comes after all. A worker that is not told would stay with a
+    /// feed that is gone.
+    func shutDown() {
+        let link = self.state.withLock { state in
+            state.isShutDown = true
+            defer { state.link = nil }
+            return state.link
+        }
+        link?.close()
     }
 
     /// Waits until a worker is connected; false if none came in time or the task was cancelled.

@@ -102,7 +102,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
     private func headReceived(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
         self.state = .receiving(head, ByteBuffer())
         self.closeUnlessCancelled(within: self.limits.requestTimeout, context: context)
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > self.limits.bodyBytes {
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > self.limits.bodyBytes
+        {
             self.refuseBody(of: head, context: context)
             return
         }
@@ -230,7 +231,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
         }
         guard !self.draining else {
             self.write(
-                .text("Server is stopping", status: .serviceUnavailable), to: request, mustClose: true, context: context)
+                .text("Server is stopping", status: .serviceUnavailable), to: request, mustClose: true, context: context
+            )
             return
         }
         var headers: HTTPHeaders = [
@@ -245,7 +247,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
         self.timeout = nil
         self.state = .upgraded
         context.write(
-            self.wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers))),
+            self.wrapOutboundOut(
+                .head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers))),
             promise: nil)
         context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
         // The write may have found the peer gone; a session that begins now would never be told.

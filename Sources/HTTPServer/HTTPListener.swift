@@ -3,6 +3,12 @@ import NIOCore
 import NIOPosix
 import NIOHTTP1
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// A bound port that serves HTTP/1.1 and WebSocket connections.
 package final class HTTPListener: Sendable {
     private let channel: any Channel
@@ -28,16 +34,32 @@ package final class HTTPListener: Sendable {
             // Why: after a last reply we close our half and wait for the peer's.
             .childChannelOption(.allowRemoteHalfClosure, value: false)
             .childChannelOption(
-                .writeBufferWaterMark, value: ChannelOptions.Types.WriteBufferWaterMark(low: 256 * 1024, high: 1024 * 1024))
+                .writeBufferWaterMark,
+                value: ChannelOptions.Types.WriteBufferWaterMark(low: 256 * 1024, high: 1024 * 1024)
+            )
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try Self.keepFromChildProcesses(channel) }
+            }
             .childChannelInitializer { channel in
                 // A failed initializer makes the server close the connection.
-                guard connections.opened(channel) else { return channel.eventLoop.makeFailedFuture(ConnectionRefused()) }
+                guard connections.opened(channel) else {
+                    return channel.eventLoop.makeFailedFuture(ConnectionRefused())
+                }
                 return channel.eventLoop.makeCompletedFuture {
+                    try Self.keepFromChildProcesses(channel)
                     try HTTPConnectionHandler.configure(channel, limits: limits, router: router, logger: logger)
                 }
             }
         let channel = try await bootstrap.bind(host: host, port: port).get()
         return HTTPListener(channel: channel, connections: connections)
+    }
+
+    /// A program that this process starts must not inherit the socket: the peer would not see our end of it as long as that program
+    /// lives.
+    private static func keepFromChildProcesses(_ channel: any Channel) throws {
+        try channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor in
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        }
     }
 
     package var port: Int { self.channel.localAddress?.port ?? 0 }

@@ -46,7 +46,8 @@ package struct HTTPRequest: Sendable {
         while let byte = iterator.next() {
             switch byte {
             case UInt8(ascii: "%"):
-                guard let high = iterator.next().flatMap(self.hexValue), let low = iterator.next().flatMap(self.hexValue)
+                guard let high = iterator.next().flatMap(self.hexValue),
+                    let low = iterator.next().flatMap(self.hexValue)
                 else { return nil }
                 bytes.append(high << 4 | low)
             case UInt8(ascii: "+") where plusIsSpace:

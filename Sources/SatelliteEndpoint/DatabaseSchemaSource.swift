@@ -92,7 +92,9 @@ package struct DatabaseSchemaSource: SchemaSource {
         }
         var parentsOf: [UInt32: [UInt32]] = [:]
         for row in parents.rows {
-            guard let child = row[0].flatMap({ UInt32($0) }), let parent = row[1].flatMap({ UInt32($0) }) else { continue }
+            guard let child = row[0].flatMap({ UInt32($0) }), let parent = row[1].flatMap({ UInt32($0) }) else {
+                continue
+            }
             parentsOf[child, default: []].append(parent)
         }
         return tables.rows.compactMap { row in

@@ -392,7 +392,8 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
                 guard hub.isLoaded, let oldest = hub.feed.oldestPosition else { return .startFailed }
                 return .clientStateLoaded(
                     ResumeState(
-                        window: oldest...max(oldest, hub.position, hub.feed.position ?? .zero), checkpoint: stored.checkpoint,
+                        window: oldest...max(oldest, hub.position, hub.feed.position ?? .zero),
+                        checkpoint: stored.checkpoint,
                         subscriptions: stored.subscriptions, unsubscriptions: stored.unsubscriptions,
                         schema: hub.schema))
             } catch {

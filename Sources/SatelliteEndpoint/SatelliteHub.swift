@@ -166,7 +166,8 @@ package final class SatelliteHub: Sendable {
     }
 
     /// Enriches entries in order. Used for the live stream and, with an enricher of its own, for a client that catches up.
-    func enrich(_ entries: [FeedEntry], with enricher: inout TransactionEnricher) async throws -> [SatelliteTransaction] {
+    func enrich(_ entries: [FeedEntry], with enricher: inout TransactionEnricher) async throws -> [SatelliteTransaction]
+    {
         var transactions: [SatelliteTransaction] = []
         transactions.reserveCapacity(entries.count)
         for entry in entries {

@@ -34,7 +34,9 @@ enum StoredSubscriptionCoding {
         else { return nil }
         var snapshot: TransactionSnapshot?
         if hasSnapshot == 1 {
-            guard let (xmin, xmax, count) = buffer.readMultipleIntegers(as: (UInt64, UInt64, UInt32).self) else { return nil }
+            guard let (xmin, xmax, count) = buffer.readMultipleIntegers(as: (UInt64, UInt64, UInt32).self) else {
+                return nil
+            }
             var running = Set<UInt64>()
             for _ in 0..<count {
                 guard let xid = buffer.readInteger(as: UInt64.self) else { return nil }

@@ -2,14 +2,21 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// A TCP client that sends bytes as they are and collects what comes back.
 final class RawConnection: Sendable {
     private struct State {
         var received = ByteBuffer()
         var isClosed = false
         /// Waiters, by number so that each can be given up.
-        var waiters: [Int: (condition: @Sendable (ByteBuffer, Bool) -> Bool, continuation: CheckedContinuation<Bool, Never>)] =
-            [:]
+        var waiters:
+            [Int: (condition: @Sendable (ByteBuffer, Bool) -> Bool, continuation: CheckedContinuation<Bool, Never>)] =
+                [:]
         var next = 0
     }
 
@@ -38,6 +45,10 @@ final class RawConnection: Sendable {
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    // Postgres servers of other tests must not inherit it: nobody would see its end.
+                    try channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+                        _ = fcntl($0, F_SETFD, FD_CLOEXEC)
+                    }
                     try channel.pipeline.syncOperations.addHandler(Collector(connection))
                 }
             }

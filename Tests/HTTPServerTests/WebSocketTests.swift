@@ -42,19 +42,23 @@ struct WebSocketTests {
         await server.stop()
     }
 
-    @Test(arguments: [
-        ([0x82, 0x03, 1, 2, 3], 1002, "frame is not masked"),
-        ([0xC2, 0x80, 0, 0, 0, 0], 1002, "reserved bits are set"),
-        ([0x83, 0x80, 0, 0, 0, 0], 1002, "unknown opcode"),
-        ([0x09, 0x80, 0, 0, 0, 0], 1002, "malformed control frame"),
-        ([0x89, 0xFE, 0, 126], 1002, "malformed control frame"),
-        ([0x82, 0xFE, 0, 125], 1002, "length is not in its shortest form"),
-        ([0x82, 0xFF, 0, 0, 0, 0, 0, 0, 1, 0], 1002, "length is not in its shortest form, or negative"),
-        ([0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002, "length is not in its shortest form, or negative"),
-        ([0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], 1009, "message too large"),
-        ([0x80, 0x80, 0, 0, 0, 0], 1002, "continuation without a message"),
-        (ClientFrame.make(0x2, [1], isFinal: false) + ClientFrame.make(0x1, [2]), 1002, "a message began inside another"),
-    ] as [([UInt8], UInt16, String)])
+    @Test(
+        arguments: [
+            ([0x82, 0x03, 1, 2, 3], 1002, "frame is not masked"),
+            ([0xC2, 0x80, 0, 0, 0, 0], 1002, "reserved bits are set"),
+            ([0x83, 0x80, 0, 0, 0, 0], 1002, "unknown opcode"),
+            ([0x09, 0x80, 0, 0, 0, 0], 1002, "malformed control frame"),
+            ([0x89, 0xFE, 0, 126], 1002, "malformed control frame"),
+            ([0x82, 0xFE, 0, 125], 1002, "length is not in its shortest form"),
+            ([0x82, 0xFF, 0, 0, 0, 0, 0, 0, 1, 0], 1002, "length is not in its shortest form, or negative"),
+            ([0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002, "length is not in its shortest form, or negative"),
+            ([0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], 1009, "message too large"),
+            ([0x80, 0x80, 0, 0, 0, 0], 1002, "continuation without a message"),
+            (
+                ClientFrame.make(0x2, [1], isFinal: false) + ClientFrame.make(0x1, [2]), 1002,
+                "a message began inside another"
+            ),
+        ] as [([UInt8], UInt16, String)])
     func violationIsAnsweredWithItsCode(frames: [UInt8], code: UInt16, reason: String) async throws {
         let received = try await self.exchange(frames)
         #expect(received == Self.close(code, reason))
@@ -71,13 +75,14 @@ struct WebSocketTests {
         await server.stop()
     }
 
-    @Test(arguments: [
-        (ClientFrame.make(0x8, [0x0F, 0xA0, 0x68]), [0x88, 2, 0x0F, 0xA0]),
-        (ClientFrame.make(0x8), [0x88, 0]),
-        (ClientFrame.make(0x8, [0x03, 0xED]), [0x88, 2, 0x03, 0xEA]),  // 1005 is answered with 1002
-        (ClientFrame.make(0x8, [0x03]), [0x88, 2, 0x03, 0xEA]),
-        (ClientFrame.make(0x8, [0xFF, 0xFF]), [0x88, 2, 0x03, 0xEA]),
-    ] as [([UInt8], [UInt8])])
+    @Test(
+        arguments: [
+            (ClientFrame.make(0x8, [0x0F, 0xA0, 0x68]), [0x88, 2, 0x0F, 0xA0]),
+            (ClientFrame.make(0x8), [0x88, 0]),
+            (ClientFrame.make(0x8, [0x03, 0xED]), [0x88, 2, 0x03, 0xEA]),  // 1005 is answered with 1002
+            (ClientFrame.make(0x8, [0x03]), [0x88, 2, 0x03, 0xEA]),
+            (ClientFrame.make(0x8, [0xFF, 0xFF]), [0x88, 2, 0x03, 0xEA]),
+        ] as [([UInt8], [UInt8])])
     func closeIsEchoed(frame: [UInt8], answer: [UInt8]) async throws {
         #expect(try await self.exchange(frame) == answer)
     }
@@ -103,14 +108,16 @@ struct WebSocketTests {
 
     @Test func fragmentsMakeOneMessageAndPingsMayComeBetween() async throws {
         let received = try await self.exchange(
-            ClientFrame.make(0x2, [1], isFinal: false) + ClientFrame.make(0x9, [7]) + ClientFrame.make(0x0, [], isFinal: false)
+            ClientFrame.make(0x2, [1], isFinal: false) + ClientFrame.make(0x9, [7])
+                + ClientFrame.make(0x0, [], isFinal: false)
                 + ClientFrame.make(0x0, [2, 3]) + ClientFrame.make(0x8))
         #expect(received.starts(with: [0x82, 3, 1, 2, 3]) || received.starts(with: [0x8A, 1, 7, 0x82, 3, 1, 2, 3]))
         #expect(received.suffix(2) == [0x88, 0])
     }
 
     @Test func fragmentsAreBounded() async throws {
-        let many = ClientFrame.make(0x2, [1], isFinal: false)
+        let many =
+            ClientFrame.make(0x2, [1], isFinal: false)
             + (0..<1_000_000).flatMap { _ in [0x00, 0x81, 0, 0, 0, 0, 1] as [UInt8] }
         #expect(try await self.exchange(many) == Self.close(1009, "message too large"))
     }
@@ -188,7 +195,8 @@ struct WebSocketTests {
                 buffer.writeBytes(bytes[split...])
                 frame = try WebSocketFrameDecoder.next(in: &buffer, maximumBytes: 1_000)
             }
-            #expect(frame == WebSocketFrame(isFinal: true, opcode: .binary, payload: ByteBuffer(repeating: 3, count: 700)))
+            #expect(
+                frame == WebSocketFrame(isFinal: true, opcode: .binary, payload: ByteBuffer(repeating: 3, count: 700)))
             #expect(buffer.readableBytes == 0)
         }
     }
@@ -196,7 +204,8 @@ struct WebSocketTests {
     @Test func decoderSurvivesGarbage() {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<20_000 {
-            var buffer = ByteBuffer(bytes: (0..<Int.random(in: 0...24)).map { _ in UInt8.random(in: 0...255, using: &generator) })
+            var buffer = ByteBuffer(
+                bytes: (0..<Int.random(in: 0...24)).map { _ in UInt8.random(in: 0...255, using: &generator) })
             let before = buffer.readableBytes
             let frame = try? WebSocketFrameDecoder.next(in: &buffer, maximumBytes: 1_000)
             #expect(frame != nil || buffer.readableBytes == before)

@@ -57,9 +57,11 @@ import Testing
 
     @Test func onlyTheLastCheckpointOfAClientIsKept() {
         let batch: [ClientStateStore.Pending] = [
-            .init(clientID: "a", change: .checkpoint(Self.lsn(1))), .init(clientID: "b", change: .checkpoint(Self.lsn(5))),
+            .init(clientID: "a", change: .checkpoint(Self.lsn(1))),
+            .init(clientID: "b", change: .checkpoint(Self.lsn(5))),
             .init(clientID: "a", change: .deleteState), .init(clientID: "a", change: nil),
-            .init(clientID: "a", change: .checkpoint(Self.lsn(2))), .init(clientID: "a", change: .removeSubscriptions(["x"])),
+            .init(clientID: "a", change: .checkpoint(Self.lsn(2))),
+            .init(clientID: "a", change: .removeSubscriptions(["x"])),
             .init(clientID: "a", change: .checkpoint(Self.lsn(3))), .init(clientID: "b", change: .deleteState),
         ]
         let kept = ClientStateStore.coalesced(batch).map { item in

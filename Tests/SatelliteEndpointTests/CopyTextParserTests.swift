@@ -20,19 +20,20 @@ import Testing
         return rows
     }
 
-    @Test(arguments: [
-        ("", []),
-        ("\n", [[""]]),
-        ("a\tb\n", [["a", "b"]]),
-        ("\\N\n", [[nil]]),
-        ("\\N\t\t\\\\N\n", [[nil, "", "\\N"]]),
-        ("\\b\\f\\n\\r\\t\\v\\\\\n", [["\u{8}\u{c}\n\r\t\u{b}\\"]]),
-        ("N\t\\\\\n", [["N", "\\"]]),
-        ("\u{1}\u{7f}€\u{1F600}\tx\n", [["\u{1}\u{7f}€\u{1F600}", "x"]]),
-        ("a\\\\\tb\\t\n\tc\n", [["a\\", "b\t"], ["", "c"]]),
-        ("no end", [["no end"]]),
-        ("cut\\", [["cut\\"]]),
-    ] as [(String, [[String?]])])
+    @Test(
+        arguments: [
+            ("", []),
+            ("\n", [[""]]),
+            ("a\tb\n", [["a", "b"]]),
+            ("\\N\n", [[nil]]),
+            ("\\N\t\t\\\\N\n", [[nil, "", "\\N"]]),
+            ("\\b\\f\\n\\r\\t\\v\\\\\n", [["\u{8}\u{c}\n\r\t\u{b}\\"]]),
+            ("N\t\\\\\n", [["N", "\\"]]),
+            ("\u{1}\u{7f}€\u{1F600}\tx\n", [["\u{1}\u{7f}€\u{1F600}", "x"]]),
+            ("a\\\\\tb\\t\n\tc\n", [["a\\", "b\t"], ["", "c"]]),
+            ("no end", [["no end"]]),
+            ("cut\\", [["cut\\"]]),
+        ] as [(String, [[String?]])])
     func textIsSplitAndUnescaped(text: String, expected: [[String?]]) {
         #expect(self.rows(text) == expected)
     }
@@ -44,13 +45,16 @@ import Testing
     }
 
     private static let pieces = [
-        "\\", "\t", "\n", "\r", "\u{8}", "\u{c}", "\u{b}", "N", "\\N", "\\.", "é", "\u{1F600}", "x", "", " ", "\u{1}", "\u{7f}",
+        "\\", "\t", "\n", "\r", "\u{8}", "\u{c}", "\u{b}", "N", "\\N", "\\.", "é", "\u{1F600}", "x", "", " ", "\u{1}",
+        "\u{7f}",
     ]
 
     private static func randomValue(_ generator: inout SeededGenerator) -> String? {
         if Int.random(in: 0..<6, using: &generator) == 0 { return nil }
-        return (0..<Int.random(in: 0..<8, using: &generator)).map { _ in self.pieces.randomElement(using: &generator) ?? "" }
-            .joined()
+        return (0..<Int.random(in: 0..<8, using: &generator)).map { _ in
+            self.pieces.randomElement(using: &generator) ?? ""
+        }
+        .joined()
     }
 
     /// As `CopyAttributeOutText` of Postgres writes it.

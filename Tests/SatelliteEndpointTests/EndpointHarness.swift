@@ -239,7 +239,9 @@ final class ConnectionHarness: Sendable {
 
     private static func frame(_ buffer: inout ByteBuffer) -> (opcode: UInt8, payload: ByteBuffer)? {
         var rest = buffer
-        guard let first = rest.readInteger(as: UInt8.self), let short = rest.readInteger(as: UInt8.self) else { return nil }
+        guard let first = rest.readInteger(as: UInt8.self), let short = rest.readInteger(as: UInt8.self) else {
+            return nil
+        }
         var length = Int(short)
         if short == 126 { length = rest.readInteger(as: UInt16.self).map(Int.init) ?? .max }
         if short == 127 { length = rest.readInteger(as: UInt64.self).map(Int.init) ?? .max }

@@ -29,7 +29,9 @@ import Testing
         endpoint.publish([self.own(110)], upTo: 110)
         _ = try await connection.next(self.isCommit(at: 110))
         // Several at once, before the loop has a turn.
-        for position in stride(from: UInt64(120), through: 200, by: 10) { endpoint.publish([self.own(position)], upTo: position) }
+        for position in stride(from: UInt64(120), through: 200, by: 10) {
+            endpoint.publish([self.own(position)], upTo: position)
+        }
         for position in stride(from: UInt64(120), through: 200, by: 10) {
             _ = try await connection.next(self.isCommit(at: position))
         }
@@ -170,8 +172,9 @@ import Testing
         #expect(endpoint.hub.clientCount == 0)
         // What was read of the old history does not come in any more.
         endpoint.hub.publish([self.own(110)], upTo: LSN(rawValue: 110), generation: generation)
-        #expect(!endpoint.hub.begin(
-            at: LSN(rawValue: 1), LoadedSchema(schema: .empty, migrations: []), generation: generation))
+        #expect(
+            !endpoint.hub.begin(
+                at: LSN(rawValue: 1), LoadedSchema(schema: .empty, migrations: []), generation: generation))
         #expect(endpoint.hub.recent(after: LSN(rawValue: 100)) == nil)
         #expect(try await connection.closeFrame().code == 1012)
         let late = try await ConnectionHarness.open(endpoint)

