@@ -26,7 +26,8 @@ enum ClientStateWriteError: Error {
 /// What survives a client's connection, kept in the legacy service's own tables in schema `electric`.
 ///
 /// Changes of all clients are written by one task, many in one transaction: an acknowledgement costs the database a row in a batch,
-/// not a transaction. While the database is away, changes wait; a change that the database refuses is dropped alone. What is dropped
+/// not a transaction. Checkpoints wait for company, since clients acknowledge all the time and an older one only costs a client that
+/// comes back some transactions that it has already. While the database is away, changes wait; a change that the database refuses is dropped alone. What is dropped
 /// costs its client its place at most: it is told to start over, never left with a hole.
 package final class ClientStateStore: Sendable {
     package struct Stored: Sendable {
@@ -45,6 +46,8 @@ package final class ClientStateStore: Sendable {
 
     private struct State {
         var pending: [Pending] = []
+        /// A write is due for checkpoints that wait.
+        var isPaced = false
         /// When writing must be over; set when the service stops.
         var deadline: ContinuousClock.Instant?
         var isClosed = false
@@ -63,6 +66,8 @@ package final class ClientStateStore: Sendable {
     private let pendingLimit: Int
     /// Time to write what is left when the service stops.
     private let stopLimit: Duration
+    /// How long a checkpoint waits for others.
+    private let checkpointInterval: Duration
 
     package convenience init(pool: PostgresPool, logger: Logger) {
         self.init(pool: pool, logger: logger) { script in await Self.run(script, on: pool) }
@@ -70,12 +75,14 @@ package final class ClientStateStore: Sendable {
 
     init(
         pool: PostgresPool, logger: Logger, pendingLimit: Int = 200_000, stopLimit: Duration = .seconds(3),
+        checkpointInterval: Duration = .milliseconds(500),
         write: @escaping @Sendable ([PostgresStatement]) async -> ClientStateWriteError?
     ) {
         self.pool = pool
         self.logger = logger
         self.pendingLimit = pendingLimit
         self.stopLimit = stopLimit
+        self.checkpointInterval = checkpointInterval
         self.write = write
         (self.signals, self.signal) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
@@ -92,15 +99,30 @@ package final class ClientStateStore: Sendable {
     }
 
     private func enqueue(_ item: Pending) {
-        let isTaken = self.state.withLock { state in
+        enum Step { case write, pace, wait, refuse }
+        let isCheckpoint = if case .checkpoint = item.change { true } else { false }
+        let step = self.state.withLock { state -> Step in
             guard !state.isClosed, state.pending.count < self.pendingLimit else {
                 if item.change != nil { state.dropped += 1 }
-                return false
+                return .refuse
             }
             state.pending.append(item)
-            return true
+            guard isCheckpoint else { return .write }
+            if state.isPaced { return .wait }
+            state.isPaced = true
+            return .pace
         }
-        if isTaken { self.signal.yield() } else { item.completion?(false) }
+        switch step {
+        case .write: self.signal.yield()
+        case .wait: break
+        case .refuse: item.completion?(false)
+        case .pace:
+            Task {
+                try? await Task.sleep(for: self.checkpointInterval)
+                self.state.withLock { $0.isPaced = false }
+                self.signal.yield()
+            }
+        }
     }
 
     /// Returns when everything that was submitted before has been dealt with.
@@ -245,6 +267,10 @@ package final class ClientStateStore: Sendable {
     /// Tries until the database takes or refuses the changes, or the service has to stop.
     private func writeInTime(_ changes: [Pending]) async -> ClientStateWriteError? {
         var statements: [PostgresStatement] = ["BEGIN"]
+        if changes.allSatisfy({ if case .checkpoint = $0.change { true } else { false } }) {
+            // Nobody is told that a checkpoint is stored, so no disk needs to be waited for.
+            statements.append("SET LOCAL synchronous_commit = off")
+        }
         for item in changes {
             if let change = item.change { Self.append(change, item.clientID, to: &statements) }
         }

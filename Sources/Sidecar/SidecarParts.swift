@@ -43,7 +43,7 @@ final class SidecarParts: Sendable {
             options: FeedOptions(
                 database: database.database,
                 transport: FeedTransportChoice(rawValue: settings.feed.transport.rawValue) ?? .auto,
-                socketPath: settings.feed.socketPath, socketPeers: Self.peers(settings.feed.socketPeers),
+                socketPath: settings.feed.socketPath, socketPeers: Self.peers(settings.feed.socketPeers, logger),
                 logDirectory: dataDirectory + "/changes", retentionBytes: UInt64(settings.retention.resumableWALWindow.bytes),
                 cacheBytes: Int(settings.retention.transactionCache.bytes)),
             database: PostgresFeedDatabase(parameters: self.parameters, logger: logger),
@@ -80,12 +80,19 @@ final class SidecarParts: Sendable {
         }
     }
 
-    private static func peers(_ peers: [FeedSettings.Peer]) -> Set<UInt32> {
+    private static func peers(_ peers: [FeedSettings.Peer], _ logger: Logger) -> Set<UInt32> {
         Set(
             peers.compactMap { peer in
                 switch peer {
                 case .userID(let id): return id
-                case .userName(let name): return getpwnam(name).map { $0.pointee.pw_uid }
+                case .userName(let name):
+                    guard let entry = getpwnam(name) else {
+                        logger.warning(
+                            "PENSTOCK_SOCKET_PEERS names a user that this system does not have; give its numeric id",
+                            metadata: ["user": "\(name)"])
+                        return nil
+                    }
+                    return entry.pointee.pw_uid
                 }
             })
     }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * peer.c
+ * link.c
  *		The socket to the sidecar: non-blocking, with one output buffer.
  *
  * The output plugin writes its messages straight into the output buffer (it is
