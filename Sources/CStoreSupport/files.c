@@ -37,3 +37,13 @@ int penstock_lock_exclusive(int descriptor)
 	}
 	return 0;
 }
+
+int penstock_sync_file_system(int descriptor)
+{
+#if defined(__linux__)
+	return syncfs(descriptor) == 0 ? 0 : errno;
+#else
+	(void)descriptor;
+	return ENOSYS;
+#endif
+}

@@ -38,6 +38,8 @@ package protocol FileSystem: Sendable {
     func unlink(_ path: String) throws(FileError)
     /// Makes creations, renames and removals in a directory durable.
     func syncDirectory(_ directory: String) throws(FileError)
+    /// Makes everything in the file system that holds a directory durable: contents, sizes and names.
+    func syncFileSystem(of directory: String) throws(FileError)
     /// Makes one directory; an existing one is no error. Returns whether it was made now.
     func makeDirectory(_ directory: String) throws(FileError) -> Bool
     /// Takes an exclusive lock on a file (made if missing), against other processes and this one. Fails with `EWOULDBLOCK`.
@@ -47,6 +49,9 @@ package protocol FileSystem: Sendable {
 /// An open file. Closed when the last reference is gone. Reading and writing at positions is allowed from any thread.
 package protocol StoreFile: AnyObject, Sendable {
     var path: String { get }
+    /// The system's descriptor, for handing contents on without reading them. Nil for files that have none. Valid while the file
+    /// is referenced.
+    var descriptor: Int32? { get }
     /// Reads up to the size of `bytes`; fewer (0 at the end of the file) are no error.
     func read(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int
     /// Writes up to the size of `bytes` and returns how many were written, at least one.
@@ -81,7 +86,7 @@ extension FileSystem {
 
 extension StoreFile {
     /// Writes all of `bytes`, in as many steps as it takes.
-    func writeAll(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(FileError) {
+    package func writeAll(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(FileError) {
         var done = 0
         while done < bytes.count {
             done += try self.write(UnsafeRawBufferPointer(rebasing: bytes[done...]), at: position + UInt64(done))
@@ -89,7 +94,7 @@ extension StoreFile {
     }
 
     /// Reads until `bytes` is full or the file ends; returns how many were read.
-    func readAll(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int {
+    package func readAll(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int {
         var done = 0
         while done < bytes.count {
             let count = try self.read(
@@ -102,7 +107,7 @@ extension StoreFile {
 }
 
 /// The directory part of a path: `.` for a bare name, `/` for an entry of the root.
-func parentDirectory(of path: String) -> String {
+package func parentDirectory(of path: String) -> String {
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
 }

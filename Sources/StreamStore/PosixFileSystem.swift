@@ -65,6 +65,18 @@ package struct PosixFileSystem: FileSystem {
         guard fsync(descriptor) == 0 else { throw FileError(.syncDirectory, directory, number: errno) }
     }
 
+    package func syncFileSystem(of directory: String) throws(FileError) {
+        #if os(Linux)
+            let descriptor = try Self.descriptor(directory, O_RDONLY | O_DIRECTORY, .sync, followsLinks: true)
+            defer { closeDescriptor(descriptor) }
+            let number = penstock_sync_file_system(descriptor)
+            guard number == 0 else { throw FileError(.sync, directory, number: number) }
+        #else
+            // No such call: one that has to do without errors being told.
+            Darwin.sync()
+        #endif
+    }
+
     package func makeDirectory(_ directory: String) throws(FileError) -> Bool {
         if mkdir(directory, 0o700) == 0 { return true }
         let number = errno
@@ -103,61 +115,63 @@ private func closeDescriptor(_ descriptor: Int32) { _ = close(descriptor) }
 /// An open descriptor.
 private final class PosixFile: StoreFile {
     let path: String
-    private let descriptor: Int32
+    private let number: Int32
+
+    var descriptor: Int32? { self.number }
 
     init(path: String, descriptor: Int32) {
         self.path = path
-        self.descriptor = descriptor
+        self.number = descriptor
     }
 
-    deinit { closeDescriptor(self.descriptor) }
+    deinit { closeDescriptor(self.number) }
 
     func read(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int {
         while true {
-            let count = pread(self.descriptor, bytes.baseAddress, bytes.count, off_t(position))
+            let count = pread(self.number, bytes.baseAddress, bytes.count, off_t(position))
             if count >= 0 { return count }
-            let number = errno
-            if number != EINTR { throw FileError(.read, self.path, number: number) }
+            let failure = errno
+            if failure != EINTR { throw FileError(.read, self.path, number: failure) }
         }
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(FileError) -> Int {
         while true {
-            let count = pwrite(self.descriptor, bytes.baseAddress, bytes.count, off_t(position))
+            let count = pwrite(self.number, bytes.baseAddress, bytes.count, off_t(position))
             if count > 0 || bytes.isEmpty { return count }
             // Why: a write of nothing without an error happens only where there is no room.
-            let number = count == 0 ? ENOSPC : errno
-            if number != EINTR { throw FileError(.write, self.path, number: number) }
+            let failure = count == 0 ? ENOSPC : errno
+            if failure != EINTR { throw FileError(.write, self.path, number: failure) }
         }
     }
 
     func sync() throws(FileError) {
         #if os(Linux)
-            let result = fdatasync(self.descriptor)
+            let result = fdatasync(self.number)
         #else
-            let result = fcntl(self.descriptor, F_FULLFSYNC)
+            let result = fcntl(self.number, F_FULLFSYNC)
         #endif
         guard result == 0 else { throw FileError(.sync, self.path, number: errno) }
     }
 
     func syncAll() throws(FileError) {
         #if os(Linux)
-            guard fsync(self.descriptor) == 0 else { throw FileError(.sync, self.path, number: errno) }
+            guard fsync(self.number) == 0 else { throw FileError(.sync, self.path, number: errno) }
         #else
             try self.sync()
         #endif
     }
 
     func truncate(to size: UInt64) throws(FileError) {
-        while ftruncate(self.descriptor, off_t(size)) != 0 {
-            let number = errno
-            if number != EINTR { throw FileError(.truncate, self.path, number: number) }
+        while ftruncate(self.number, off_t(size)) != 0 {
+            let failure = errno
+            if failure != EINTR { throw FileError(.truncate, self.path, number: failure) }
         }
     }
 
     func size() throws(FileError) -> UInt64 {
         var status = stat()
-        guard fstat(self.descriptor, &status) == 0 else { throw FileError(.size, self.path, number: errno) }
+        guard fstat(self.number, &status) == 0 else { throw FileError(.size, self.path, number: errno) }
         return UInt64(status.st_size)
     }
 }

@@ -48,6 +48,8 @@ extension SegmentedLog {
 
     private func write(_ chunk: Chunk) throws(FileError) {
         if chunk.startsSegment, self.state.withLock({ $0.segments[$0.segments.count - 1].file.base }) != chunk.offset {
+            // Why: a start takes damage for a write cut short in the last segment alone.
+            if self.configuration.syncPolicy == .deferred { try self.syncLastSegment() }
             let file = try SegmentFile.create(
                 base: chunk.offset, salt: self.salt, in: self.directory, fileSystem: self.fileSystem)
             self.state.withLock {
@@ -61,6 +63,7 @@ extension SegmentedLog {
     /// Makes a written chunk durable, then visible.
     private func sync(_ chunk: Chunk) throws(FileError) {
         let segment = self.state.withLock { $0.segments[$0.segments.count - 1].file }
+        guard self.configuration.syncPolicy == .everyFlush else { return self.publish(chunk, syncDuration: nil) }
         let clock = ContinuousClock()
         let start = clock.now
         try segment.file.sync()
@@ -68,17 +71,57 @@ extension SegmentedLog {
         self.publish(chunk, syncDuration: duration)
     }
 
-    private func publish(_ chunk: Chunk, syncDuration: Duration) {
+    /// Brings everything visible to the disk; for logs whose syncs are deferred, any thread. Blocks.
+    ///
+    /// - Throws: `io`, which fails the log; `failed`, `closed`.
+    package func syncNow() throws(StoreError) {
+        try self.checkUsable()
+        do throws(FileError) {
+            try self.syncLastSegment()
+        } catch {
+            let failure = StoreError(error)
+            self.fail(with: failure)
+            throw failure
+        }
+    }
+
+    private func syncLastSegment() throws(FileError) {
+        // Why taken together: what lies in earlier segments was synced before this one was made.
+        let (segment, end, synced) = self.state.withLock { state in
+            (state.segments[state.segments.count - 1].file, state.durableEnd, state.syncedEnd)
+        }
+        guard synced < end else { return }
+        let clock = ContinuousClock()
+        let start = clock.now
+        try segment.file.sync()
+        let duration = start.duration(to: clock.now)
+        self.state.withLock { state in
+            state.metrics.syncs.add(duration)
+            state.syncedEnd = max(state.syncedEnd, end)
+        }
+    }
+
+    private func publish(_ chunk: Chunk, syncDuration: Duration?) {
         let end = chunk.end
-        let (served, durableObservers, conditionObservers) = self.state.withLock { state in
+        let (served, durableObservers, conditionObservers, delivery, deliver) = self.state.withLock { state in
             let last = state.segments.count - 1
             for record in chunk.records {
                 state.segments[last].index.add(
                     offset: record.offset, key: record.key, spacing: self.configuration.indexSpacing)
             }
             state.segments[last].durableEnd = end
-            state.metrics.syncs.add(syncDuration)
+            if let syncDuration {
+                state.metrics.syncs.add(syncDuration)
+                state.syncedEnd = end
+            }
             state.inFlight.removeFirst()
+            var delivery: LogDelivery?
+            if !chunk.attached.isEmpty {
+                delivery = LogDelivery(items: chunk.attached, bytes: chunk.bytes)
+                // Why: the owner may keep slices of this memory.
+                state.capacityHint = min(chunk.bytes.readableBytes, Self.keptCapacity)
+                chunk.bytes = ByteBuffer()
+            }
             // Why a limit: one huge record must not keep its memory for the life of the log.
             if state.spare.count < 2, UInt64(chunk.bytes.capacity) <= 2 * self.configuration.pendingByteLimit {
                 state.spare.append(chunk)
@@ -88,9 +131,13 @@ extension SegmentedLog {
             self.durable.store(end, ordering: .releasing)
             let hasRoom = self.hasRoom(state)
             let served = state.takeWaiters { waiter in waiter.end.map { $0 <= end } ?? hasRoom }
-            return (served, state.durableObservers, wasFull ? state.conditionObservers : [])
+            return (
+                served, state.durableObservers, wasFull ? state.conditionObservers : [], delivery,
+                state.deliveryObserver
+            )
         }
-        self.flusher.served(served.count, in: syncDuration)
+        self.flusher.served(served.count + (delivery?.items.count ?? 0), in: syncDuration ?? .zero)
+        if let delivery { deliver?(delivery) }
         for waiter in served { waiter.body(.success(())) }
         for observer in durableObservers { observer(end) }
         for observer in conditionObservers { observer(.healthy) }
@@ -112,16 +159,29 @@ extension SegmentedLog {
         return .diskFull
     }
 
+    /// Most memory a chunk begins with.
+    private static var keptCapacity: Int { 1 << 20 }
+
+    /// Calls `body` with what became durable and had an attachment, on the thread that flushes, one call at a time. To be set before
+    /// the first append.
+    package func onDelivery(_ body: @escaping @Sendable (LogDelivery) -> Void) {
+        self.state.withLock { $0.deliveryObserver = body }
+    }
+
+    /// Calls `body` with the attachments of records that will not become durable. To be set before the first append.
+    package func onDrop(_ body: @escaping @Sendable ([any LogAttachment], StoreError) -> Void) {
+        self.state.withLock { $0.dropObserver = body }
+    }
+
     /// Fails the log for good.
     func fail(with error: StoreError) {
-        let (waiters, observers) = self.state.withLock { state in
+        let (waiters, observers, dropped, drop) = self.state.withLock { state in
             state.condition = .failed(error)
-            state.pending = []
-            state.inFlight = []
-            state.spare = []
+            let dropped = state.dropWaiting()
             defer { state.waiters = [] }
-            return (state.waiters, state.conditionObservers)
+            return (state.waiters, state.conditionObservers, dropped, state.dropObserver)
         }
+        if !dropped.isEmpty { drop?(dropped, error) }
         for waiter in waiters { waiter.body(.failure(error)) }
         for observer in observers { observer(.failed(error)) }
     }

@@ -33,6 +33,7 @@ extension SegmentedLog {
                 throw StoreError(.outOfRange, "the log goes from \(first) to \(end)", offset: offset)
             }
             guard offset < end else { return }
+            if self.configuration.syncPolicy == .deferred { try self.syncNow() }
             let kept = self.state.withLock { $0.segments.last { $0.file.base <= offset } }
             guard let kept else { throw StoreError(.outOfRange, "no segment holds it", offset: offset) }
             // Reading also proves that a record begins there.
@@ -72,6 +73,7 @@ extension SegmentedLog {
                 state.segments[last].index = index
                 state.appendBase = kept.file.base
                 state.nextOffset = offset
+                state.syncedEnd = min(state.syncedEnd, offset)
                 self.durable.store(offset, ordering: .releasing)
             }
         }
@@ -88,16 +90,23 @@ extension SegmentedLog {
         guard isFirst else { return }
         self.flusher.flushPending()
         try self.flusher.exclusively { () throws(StoreError) in
-            let (condition, end, next, waiters, observers) = self.state.withLock { state in
+            var failure: StoreError?
+            if self.configuration.syncPolicy == .deferred {
+                do throws(StoreError) { try self.syncNow() } catch { failure = error }
+            }
+            let (condition, end, next, waiters, observers, dropped, drop) = self.state.withLock { state in
                 let condition = state.condition
                 let waiters = state.waiters
                 state.condition = .closed
                 state.waiters = []
-                state.pending = []
-                state.inFlight = []
-                return (condition, state.durableEnd, state.nextOffset, waiters, state.conditionObservers)
+                let dropped = state.dropWaiting()
+                return (
+                    condition, state.durableEnd, state.nextOffset, waiters, state.conditionObservers, dropped,
+                    state.dropObserver
+                )
             }
             defer { self.lock.release() }
+            if !dropped.isEmpty { drop?(dropped, StoreError(.closed, "the log is closed")) }
             for waiter in waiters { waiter.body(.failure(StoreError(.closed, "the log is closed"))) }
             for observer in observers { observer(.closed) }
             switch condition {
@@ -105,6 +114,7 @@ extension SegmentedLog {
             case .closed: return
             case .healthy, .diskFull: break
             }
+            if let failure { throw failure }
             guard end == next else { throw StoreError(.diskFull, "\(next - end) bytes could not be written") }
             try self.floor.write(end)
         }
@@ -127,7 +137,7 @@ extension SegmentedLog {
         return error
     }
 
-    private func checkUsable() throws(StoreError) {
+    func checkUsable() throws(StoreError) {
         switch self.condition {
         case .healthy, .diskFull: return
         case .failed(let error): throw StoreError(.failed, "the log failed earlier: \(error)")

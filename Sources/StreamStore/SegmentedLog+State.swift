@@ -24,6 +24,15 @@ package enum AppendOutcome: Hashable, Sendable {
     case full
 }
 
+/// When a log's records count as durable, and so become visible.
+package enum LogSyncPolicy: Hashable, Sendable {
+    /// When they are on the disk: each write is followed by a sync.
+    case everyFlush
+    /// When the system has them: they survive the end of the process, the last ones do not survive a power loss. The owner calls
+    /// `syncNow()` from a thread of its own, so that appends never wait for it.
+    case deferred
+}
+
 /// Settings of a log.
 package struct LogConfiguration: Sendable {
     /// A segment takes no more records from this size on.
@@ -34,16 +43,38 @@ package struct LogConfiguration: Sendable {
     package var recordByteLimit: Int
     /// Distance of the points of the index in memory.
     package var indexSpacing: UInt64
+    package var syncPolicy: LogSyncPolicy
 
     package init(
         segmentByteCount: UInt64 = 64 << 20, pendingByteLimit: UInt64 = 32 << 20, recordByteLimit: Int = 1 << 30,
-        indexSpacing: UInt64 = 64 << 10
+        indexSpacing: UInt64 = 64 << 10, syncPolicy: LogSyncPolicy = .everyFlush
     ) {
         self.segmentByteCount = segmentByteCount
         self.pendingByteLimit = pendingByteLimit
         self.recordByteLimit = recordByteLimit
         self.indexSpacing = indexSpacing
+        self.syncPolicy = syncPolicy
     }
+}
+
+/// What the owner of a log gives along with a record, to get back when the record is durable.
+package protocol LogAttachment: AnyObject, Sendable {}
+
+/// Records that became durable together.
+package struct LogDelivery: Sendable {
+    package struct Item: Sendable {
+        package var attachment: any LogAttachment
+        /// Where the record ends in the log.
+        package var end: UInt64
+        /// Where the record's payload lies in `bytes`.
+        package var payloadIndex: Int
+        package var payloadCount: Int
+    }
+
+    /// In the order of their appends. Records without an attachment are left out.
+    package var items: [Item]
+    /// The records as written. Slices of it may be kept; the log does not use this memory again.
+    package var bytes: ByteBuffer
 }
 
 extension SegmentedLog {
@@ -57,12 +88,14 @@ extension SegmentedLog {
         /// Whether a new segment begins here.
         var startsSegment = false
         var records: [(offset: UInt64, key: UInt64)] = []
+        var attached: [LogDelivery.Item] = []
 
         var end: UInt64 { self.offset + UInt64(self.bytes.readableBytes) }
 
         func reset(offset: UInt64, startsSegment: Bool) {
             self.bytes.clear()
             self.records.removeAll(keepingCapacity: true)
+            self.attached.removeAll(keepingCapacity: true)
             self.offset = offset
             self.startsSegment = startsSegment
         }
@@ -90,6 +123,8 @@ extension SegmentedLog {
         /// Where the segment begins to which the next record goes.
         var appendBase: UInt64
         var nextOffset: UInt64
+        /// Everything before is on the disk; behind `durableEnd` only where syncs are deferred.
+        var syncedEnd: UInt64
         /// Being filled; the last one takes appends.
         var pending: [Chunk] = []
         /// Taken by the flusher, not durable yet.
@@ -102,6 +137,10 @@ extension SegmentedLog {
         var nextWaiterID: UInt64 = 0
         var durableObservers: [@Sendable (UInt64) -> Void] = []
         var conditionObservers: [@Sendable (LogCondition) -> Void] = []
+        var deliveryObserver: (@Sendable (LogDelivery) -> Void)?
+        var dropObserver: (@Sendable ([any LogAttachment], StoreError) -> Void)?
+        /// Size of the last chunk whose memory was given away: the next one starts with room for as much.
+        var capacityHint = 0
         var metrics = LogMetrics()
 
         var durableEnd: UInt64 { self.segments[self.segments.count - 1].durableEnd }
@@ -110,8 +149,18 @@ extension SegmentedLog {
         mutating func makeChunk(startsSegment: Bool) -> Chunk {
             let chunk = self.spare.popLast() ?? Chunk()
             chunk.reset(offset: self.nextOffset, startsSegment: startsSegment)
+            if chunk.bytes.capacity < self.capacityHint { chunk.bytes.reserveCapacity(self.capacityHint) }
             self.pending.append(chunk)
             return chunk
+        }
+
+        /// Gives up everything that waits to be written; returns what was attached to it.
+        mutating func dropWaiting() -> [any LogAttachment] {
+            let attached = (self.inFlight + self.pending).flatMap { $0.attached.map(\.attachment) }
+            self.pending = []
+            self.inFlight = []
+            self.spare = []
+            return attached
         }
 
         /// Takes out the waiters that are served now.

@@ -61,7 +61,8 @@ package final class SegmentedLog: Sendable {
         self.recovery = recovery
         self.salt = last.file.salt
         self.state = Mutex(
-            State(segments: segments, appendBase: last.file.base, nextOffset: last.durableEnd))
+            State(
+                segments: segments, appendBase: last.file.base, nextOffset: last.durableEnd, syncedEnd: last.durableEnd))
         self.durable = Atomic(last.durableEnd)
     }
 
@@ -92,6 +93,7 @@ package final class SegmentedLog: Sendable {
     /// - Parameters:
     ///   - kind: 1 to 255.
     ///   - payload: Written one after the other.
+    ///   - attachment: Given back by `onDelivery(_:)` or `onDrop(_:)`.
     /// - Throws: `diskFull`, `failed`, `closed`, `recordTooLarge`; nothing was appended then.
     @discardableResult
     package func append(
@@ -116,6 +118,26 @@ package final class SegmentedLog: Sendable {
         }
     }
 
+    /// Appends a record of two buffers without an array for them; see the other `append`.
+    @discardableResult
+    package func append(
+        kind: UInt8, key: UInt64, head: ByteBuffer, body: ByteBuffer?, attachment: (any LogAttachment)? = nil
+    ) throws(StoreError) -> AppendOutcome {
+        var checksum = CRC32C()
+        checksum.update(head)
+        if let body { checksum.update(body) }
+        let headCount = head.readableBytes
+        return try self.append(
+            kind: kind, flags: 0, stream: 0, key: key, payloadCount: headCount + (body?.readableBytes ?? 0),
+            checksum: checksum.value, attachment: attachment
+        ) { target in
+            head.withUnsafeReadableBytes { target.copyMemory(from: $0) }
+            body?.withUnsafeReadableBytes { bytes in
+                UnsafeMutableRawBufferPointer(rebasing: target[headCount...]).copyMemory(from: bytes)
+            }
+        }
+    }
+
     /// Appends a record of one buffer; see the other `append`.
     @discardableResult
     package func append(
@@ -136,7 +158,7 @@ package final class SegmentedLog: Sendable {
 
     private func append(
         kind: UInt8, flags: UInt8, stream: UInt32, key: UInt64, payloadCount: Int, checksum: UInt32,
-        copy: (UnsafeMutableRawBufferPointer) -> Void
+        attachment: (any LogAttachment)? = nil, copy: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(StoreError) -> AppendOutcome {
         precondition(kind != 0, "record kind 0 stands for nothing")
         guard payloadCount <= min(self.configuration.recordByteLimit, Int(Int32.max) - RecordHeader.byteCount) else {
@@ -155,9 +177,20 @@ package final class SegmentedLog: Sendable {
             }
             let offset = state.nextOffset
             let chunk = self.chunk(for: total, in: &state)
+            let durableBefore =
+                switch self.configuration.syncPolicy {
+                case .everyFlush: chunk.offset
+                case .deferred: state.syncedEnd
+                }
             let header = RecordHeader(
                 payloadCount: UInt32(payloadCount), payloadChecksum: checksum, kind: kind, flags: flags, stream: stream,
-                distance: UInt32(offset - chunk.offset), key: key)
+                distance: UInt32(truncatingIfNeeded: min(offset - durableBefore, UInt64(UInt32.max))), key: key)
+            if let attachment {
+                chunk.attached.append(
+                    LogDelivery.Item(
+                        attachment: attachment, end: offset + UInt64(total),
+                        payloadIndex: chunk.bytes.writerIndex + RecordHeader.byteCount, payloadCount: payloadCount))
+            }
             chunk.bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { target in
                 header.encode(to: target, salt: self.salt, offset: offset)
                 copy(UnsafeMutableRawBufferPointer(rebasing: target[RecordHeader.byteCount..<total]))

@@ -22,6 +22,7 @@ package final class StoreFlusher: Sendable {
         /// Waiters served by the last pass, and how long its syncs took.
         var served = 0
         var syncDuration = Duration.zero
+        var pacing: (@Sendable () -> Void)?
     }
 
     private let state = Mutex(State())
@@ -70,6 +71,12 @@ package final class StoreFlusher: Sendable {
     /// Runs file work of a log apart from any pass.
     func exclusively<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         try self.pass.withLock { _ throws(Failure) in try body() }
+    }
+
+    /// Calls `body` on the flusher's thread before each of its passes. It may block for a while, to hold writers back; passes that
+    /// others ask for go on meanwhile.
+    package func onPass(_ body: (@Sendable () -> Void)?) {
+        self.state.withLock { $0.pacing = body }
     }
 
     /// Writes what is pending and ends the thread. Returns when it has ended.
@@ -125,6 +132,7 @@ package final class StoreFlusher: Sendable {
             }
             if hasWork {
                 self.gather()
+                self.state.withLock { $0.pacing }?()
                 self.flushPending()
             } else if isStopping {
                 return

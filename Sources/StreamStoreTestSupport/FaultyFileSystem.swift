@@ -146,6 +146,10 @@ package final class FaultyFileSystem: FileSystem, Sendable {
         }
     }
 
+    package func syncFileSystem(of directory: String) throws(FileError) {
+        try self.disk.withLock { disk throws(FileError) in try disk.syncEverything(directory) }
+    }
+
     package func makeDirectory(_ directory: String) throws(FileError) -> Bool {
         try self.disk.withLock { disk throws(FileError) in
             try disk.step(.makeDirectory, directory)
@@ -164,6 +168,7 @@ package final class FaultyFileSystem: FileSystem, Sendable {
 
 private final class FaultyFile: StoreFile {
     let path: String
+    var descriptor: Int32? { nil }
     private let inode: Int
     private let fileSystem: FaultyFileSystem
 

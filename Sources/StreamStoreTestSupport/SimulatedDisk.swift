@@ -217,6 +217,27 @@ struct SimulatedDisk: Sendable {
         throw FileError(.sync, path, number: number)
     }
 
+    /// Makes everything durable, or loses pages of each file.
+    mutating func syncEverything(_ path: String) throws(FileError) {
+        var number = self.nextFailure()
+        if number == nil, Double.random(in: 0..<1, using: &self.random) < self.faults.syncFailureChance { number = EIO }
+        guard let number else {
+            for index in self.inodes.indices where !self.inodes[index].dirty.isEmpty || !self.inodes[index].sizes.isEmpty {
+                self.inodes[index].sync()
+            }
+            self.durableEntries = self.entries
+            self.unsyncedChanges = []
+            return
+        }
+        if !self.isOff {
+            let chance = Double.random(in: 0...1, using: &self.random)
+            for index in self.inodes.indices where !self.inodes[index].dirty.isEmpty {
+                self.inodes[index].persistSome(.some(chance: chance), using: &self.random)
+            }
+        }
+        throw FileError(.sync, path, number: number)
+    }
+
     /// What the next start after a power loss finds.
     mutating func afterPowerLoss() -> SimulatedDisk {
         self.isOff = true

@@ -19,4 +19,7 @@ int penstock_rename_exclusive(const char *from, const char *to);
 /* Takes an exclusive advisory lock on an open file without waiting. Returns 0, or an errno value. */
 int penstock_lock_exclusive(int descriptor);
 
+/* Makes everything in the file system of an open file durable (Linux). Returns 0, or an errno value. */
+int penstock_sync_file_system(int descriptor);
+
 #endif
