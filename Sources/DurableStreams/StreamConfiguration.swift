@@ -1,0 +1,40 @@
+/// What was fixed when a stream was created.
+package struct StreamConfiguration: Hashable, Sendable {
+    package var contentType: ContentType
+    package var lifetime: Lifetime
+    package var fork: ForkOrigin?
+
+    package init(contentType: ContentType, lifetime: Lifetime = .none, fork: ForkOrigin? = nil) {
+        self.contentType = contentType
+        self.lifetime = lifetime
+        self.fork = fork
+    }
+}
+
+/// Where a fork left its source.
+///
+/// The fork shares the source's bytes before ``position`` and keeps its own from there on, in the same count of bytes.
+package struct ForkOrigin: Hashable, Sendable {
+    package var sourceName: String
+    package var source: StreamIdentity
+    /// The anchor: as requested, or the tail of the source when the request named none.
+    package var offset: StreamOffset
+    /// Messages (JSON) or bytes (other types) behind the anchor that belong to the fork as well.
+    package var subOffset: UInt64
+    /// Where the fork's own bytes begin.
+    package var position: UInt64
+    /// Whether the lifetime came from the source, not from the request. Tells a repeated request from a different one.
+    package var inheritsLifetime: Bool
+
+    package init(
+        sourceName: String, source: StreamIdentity, offset: StreamOffset, subOffset: UInt64, position: UInt64,
+        inheritsLifetime: Bool
+    ) {
+        self.sourceName = sourceName
+        self.source = source
+        self.offset = offset
+        self.subOffset = subOffset
+        self.position = position
+        self.inheritsLifetime = inheritsLifetime
+    }
+}

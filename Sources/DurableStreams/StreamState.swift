@@ -1,0 +1,81 @@
+/// Everything about one stream but its bytes.
+///
+/// A value: decisions look at it, effects change it, and the same effects read back from a log bring it to the same
+/// state again. Expiry is asked for by the caller (``isExpired(at:isBeingRead:)``), since it depends on live readers.
+package struct StreamState: Hashable, Sendable {
+    package let identity: StreamIdentity
+    package let name: String
+    package let configuration: StreamConfiguration
+    /// Stored bytes, inherited ones included; the position of the next append.
+    package internal(set) var tail: UInt64
+    /// Messages of the stream's own bytes: JSON values, or appends of other types.
+    package internal(set) var messageCount: UInt64
+    package internal(set) var isClosed: Bool
+    /// The producer's request that closed the stream, if it was one.
+    package internal(set) var closingClaim: ProducerClaim?
+    /// The last accepted `Stream-Seq`; one scope for the whole stream.
+    package internal(set) var lastSequence: String?
+    package internal(set) var producers: [String: ProducerState]
+    /// Milliseconds since 1970, as the two after it.
+    package let createdAt: UInt64
+    package internal(set) var updatedAt: UInt64
+    package internal(set) var lastTouched: UInt64
+    /// Deleted by its owner, kept for forks.
+    package var isSoftDeleted: Bool
+    /// Living streams that forked directly from this one.
+    package var forkCount: UInt32
+
+    /// A stream as its creation leaves it.
+    ///
+    /// - Parameter payload: what the creating request brought, behind the inherited bytes.
+    package init(
+        identity: StreamIdentity, name: String, configuration: StreamConfiguration, payloadCount: Int = 0,
+        messageCount: Int = 0, closes: Bool = false, at now: UInt64
+    ) {
+        self.identity = identity
+        self.name = name
+        self.configuration = configuration
+        self.tail = (configuration.fork?.position ?? 0) + UInt64(payloadCount)
+        self.messageCount = UInt64(messageCount)
+        self.isClosed = closes
+        self.closingClaim = nil
+        self.lastSequence = nil
+        self.producers = [:]
+        self.createdAt = now
+        self.updatedAt = now
+        self.lastTouched = now
+        self.isSoftDeleted = false
+        self.forkCount = 0
+    }
+
+    package var contentType: ContentType { self.configuration.contentType }
+    package var tailOffset: StreamOffset { StreamOffset(position: self.tail) }
+
+    /// Most producers remembered for one stream. At the limit those idle for ``producerRetention`` are forgotten; when
+    /// there is none, new producers are turned away.
+    package static let maximumProducers = 100_000
+    /// How long a producer is remembered at least, in milliseconds.
+    package static let producerRetention: UInt64 = 7 * 24 * 60 * 60 * 1000
+
+    // MARK: Expiry
+
+    /// When the stream expires if nothing touches it; nil for never.
+    package var expiry: UInt64? {
+        self.configuration.lifetime.expiry(lastTouched: self.lastTouched)
+    }
+
+    /// Whether the stream's life is over.
+    ///
+    /// A live reader keeps a stream with a sliding lifetime; it does not hold up a fixed deadline. When the last live
+    /// reader goes, touch the stream so that the countdown begins then.
+    package func isExpired(at now: UInt64, isBeingRead: Bool = false) -> Bool {
+        if isBeingRead, case .ttl = self.configuration.lifetime { return false }
+        guard let expiry = self.expiry else { return false }
+        return now >= expiry
+    }
+
+    /// Starts the countdown of a sliding lifetime anew: for each read that reaches the service and each write.
+    package mutating func touch(at now: UInt64) {
+        self.lastTouched = max(self.lastTouched, now)
+    }
+}
