@@ -29,7 +29,7 @@ package final class StoreFlusher: Sendable {
     /// Held during a pass: one at a time, from whatever thread.
     private let pass = Mutex<Void>(())
     private let signal = ThreadSignal()
-    private let thread = Mutex<pthread_t?>(nil)
+    private let thread = Mutex<StoreThread?>(nil)
     private let retryMilliseconds: Int
 
     /// - Parameters:
@@ -37,7 +37,7 @@ package final class StoreFlusher: Sendable {
     ///   - retryMilliseconds: How long after a write that found the disk full it is tried again.
     package init(startsThread: Bool = true, retryMilliseconds: Int = 250) {
         self.retryMilliseconds = retryMilliseconds
-        if startsThread { self.thread.withLock { $0 = startThread { self.run() } } }
+        if startsThread { self.thread.withLock { $0 = StoreThread { self.run() } } }
     }
 
     /// Writes and syncs what all logs have pending, on the calling thread. Returns whether there was anything.
@@ -87,7 +87,7 @@ package final class StoreFlusher: Sendable {
             defer { thread = nil }
             return thread
         }
-        if let thread { pthread_join(thread, nil) }
+        thread?.join()
         self.flushPending()
     }
 
@@ -143,86 +143,4 @@ package final class StoreFlusher: Sendable {
             }
         }
     }
-}
-
-/// Wakes one thread. A signal raised while nobody waits is kept.
-private final class ThreadSignal: @unchecked Sendable {
-    // Why unchecked: the pointers never change, and what they point to is made for use by several threads.
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    /// Guarded by `mutex`.
-    private var isRaised = false
-
-    init() {
-        self.mutex.initialize(to: pthread_mutex_t())
-        self.condition.initialize(to: pthread_cond_t())
-        pthread_mutex_init(self.mutex, nil)
-        pthread_cond_init(self.condition, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(self.condition)
-        pthread_mutex_destroy(self.mutex)
-        self.condition.deallocate()
-        self.mutex.deallocate()
-    }
-
-    func raise() {
-        pthread_mutex_lock(self.mutex)
-        self.isRaised = true
-        pthread_cond_signal(self.condition)
-        pthread_mutex_unlock(self.mutex)
-    }
-
-    func wait() {
-        pthread_mutex_lock(self.mutex)
-        while !self.isRaised { pthread_cond_wait(self.condition, self.mutex) }
-        self.isRaised = false
-        pthread_mutex_unlock(self.mutex)
-    }
-
-    /// Returns false when the time was over first.
-    func wait(milliseconds: Int) -> Bool {
-        var deadline = timespec()
-        clock_gettime(CLOCK_REALTIME, &deadline)
-        let nanoseconds = Int(deadline.tv_nsec) + (milliseconds % 1000) * 1_000_000
-        deadline.tv_sec += milliseconds / 1000 + nanoseconds / 1_000_000_000
-        deadline.tv_nsec = nanoseconds % 1_000_000_000
-        pthread_mutex_lock(self.mutex)
-        defer { pthread_mutex_unlock(self.mutex) }
-        while !self.isRaised {
-            if pthread_cond_timedwait(self.condition, self.mutex, &deadline) == ETIMEDOUT { break }
-        }
-        defer { self.isRaised = false }
-        return self.isRaised
-    }
-}
-
-/// What a new thread is to run.
-private final class ThreadBody {
-    let run: @Sendable () -> Void
-
-    init(_ run: @escaping @Sendable () -> Void) {
-        self.run = run
-    }
-}
-
-private func startThread(_ run: @escaping @Sendable () -> Void) -> pthread_t? {
-    let body = Unmanaged.passRetained(ThreadBody(run))
-    #if os(Linux)
-        var thread = pthread_t()
-    #else
-        var thread: pthread_t?
-    #endif
-    let result = pthread_create(
-        &thread, nil,
-        { argument in
-            #if os(Linux)
-                guard let argument else { return nil }
-            #endif
-            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, body.toOpaque())
-    precondition(result == 0, "no thread for the store")
-    return thread
 }
