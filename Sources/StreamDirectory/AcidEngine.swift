@@ -19,6 +19,7 @@ final class AcidEngine: Sendable {
         throw StoreError(.invalidState, "not here yet")
     }
     func flush() {}
+    func verify(_ entry: StreamEntry) -> StoreError? { nil }
     func start(_ directory: StreamDirectory) {}
     func submit(_ change: Change) {}
     func environment(for name: String) -> UInt8 { 0 }

@@ -69,6 +69,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     package var verifiedReadLimit = 64 << 10
     package var logSegmentBytes: UInt64 = 64 << 20
     package var metadataSegmentBytes: UInt64 = 32 << 20
+    /// Outdated records that the log of the metadata may have beside as many as there are streams.
+    package var metadataSlack = 16_384
     /// Most size of one LMDB environment it may grow to.
     package var acidMapLimit = 1 << 40
     /// First size of one LMDB environment.

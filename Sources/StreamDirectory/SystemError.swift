@@ -13,3 +13,7 @@ enum SystemError {
     static let tooManyFiles = [EMFILE, ENFILE]
     static let full = [ENOSPC, EDQUOT]
 }
+
+func sleepMilliseconds(_ count: UInt32) {
+    usleep(count * 1000)
+}

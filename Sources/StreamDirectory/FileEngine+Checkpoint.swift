@@ -1,0 +1,371 @@
+import DurableStreams
+import NIOCore
+import StreamStore
+import Synchronization
+
+extension FileEngine {
+    /// One stream in a checkpoint.
+    private struct Job {
+        let entry: StreamEntry
+        var isRemoved: Bool
+        /// As it goes into the snapshot; all of it is durable before the snapshot is written.
+        var state: StreamState
+        var lastRecordEnd: UInt64
+        var checkpointedTail: UInt64
+        var placement: StreamEntry.Placement
+        var indexCount: UInt64
+        var snapshotOffset: UInt64
+        var mayHaveFiles: Bool
+        var newSnapshotOffset = StreamEntry.noSnapshot
+        var appends: [StreamFiles.Entry] = []
+        var bytes = ByteBuffer()
+    }
+
+    /// What has to be synced before snapshots may speak of it.
+    private struct Unsynced {
+        var files: [any StoreFile] = []
+        var folders: Set<String> = []
+        var madeFolder = false
+    }
+
+    /// Streams that go through a checkpoint together.
+    private static let batchCount = 2048
+    /// Above so many files one sync of the file system takes their place.
+    private static let fileSyncLimit = 32
+    private static let writeCount = 1 << 20
+
+    func checkpoint(_ directory: StreamDirectory, _ state: inout CheckpointState) throws(StoreError) {
+        // Why first: all records before this belong to streams that are in the lists by now.
+        let mark = self.log.durableEnd
+        let metadataEnd = self.metadata.durableEnd
+        var dirty: [StreamEntry] = []
+        for shard in directory.shards {
+            shard.withLock {
+                dirty += shard.dirty
+                shard.dirty = []
+            }
+        }
+        guard !dirty.isEmpty || mark > state.mark else { return }
+        // By name of the files, so that writes to a folder come together.
+        dirty.sort { $0.state.identity < $1.state.identity }
+        var done = 0
+        do throws(StoreError) {
+            while done < dirty.count {
+                let batch = dirty[done..<min(dirty.count, done + Self.batchCount)]
+                try self.checkpoint(batch, directory, &state)
+                done += batch.count
+            }
+            try self.writeMark(mark, directory, &state)
+        } catch {
+            // What was not done is for the next one. Those of the batch that failed may be in a list again already; the rest
+            // cannot be, since their mark still stands.
+            let failed = done + Self.batchCount
+            for (index, entry) in dirty.enumerated().dropFirst(done) {
+                let shard = directory.shard(of: entry)
+                shard.withLock {
+                    if index >= failed { entry.flags.remove(.isDirty) }
+                    shard.markDirty(entry)
+                }
+            }
+            throw error
+        }
+        try self.log.trim(before: mark)
+        try self.compact(directory, &state, before: metadataEnd)
+    }
+
+    private func checkpoint(
+        _ batch: ArraySlice<StreamEntry>, _ directory: StreamDirectory, _ state: inout CheckpointState
+    ) throws(StoreError) {
+        var jobs = batch.map { entry in directory.shard(of: entry).withLock { Self.job(entry) } }
+        try self.makeDurable(jobs.reduce(0) { max($0, $1.lastRecordEnd) })
+        var unsynced = Unsynced()
+        var kept: [Job] = []
+        for index in jobs.indices {
+            if try self.putAway(&jobs[index], directory, &unsynced) { kept.append(jobs[index]) }
+        }
+        try self.sync(unsynced)
+        for index in kept.indices { try self.writeSnapshot(&kept[index], &state) }
+        try self.flushMetadata()
+        for job in kept where !job.isRemoved { Self.install(job, directory) }
+    }
+
+    private static func job(_ entry: StreamEntry) -> Job {
+        entry.flags.remove(.isDirty)
+        return Job(
+            entry: entry, isRemoved: entry.isRemoved, state: entry.state, lastRecordEnd: entry.lastRecordEnd,
+            checkpointedTail: entry.checkpointedTail, placement: entry.placement, indexCount: entry.indexCount,
+            snapshotOffset: entry.snapshotOffset, mayHaveFiles: entry.flags.contains(.mayHaveFiles))
+    }
+
+    /// Waits until the write-ahead log is on the disk up to `end`, by writing it if need be.
+    private func makeDurable(_ end: UInt64) throws(StoreError) {
+        if self.log.durableEnd < end { self.flusher.flushPending() }
+        switch self.log.condition {
+        case .healthy: break
+        case .diskFull: throw StoreError(.diskFull, "the disk is full")
+        case .failed(let error): throw error
+        case .closed: throw StoreError(.closed, "the log is closed")
+        }
+        guard self.log.durableEnd >= end else { throw StoreError(.diskFull, "records could not be written") }
+        // Why also here: the snapshot must not know more than the log can have after a power loss.
+        if self.configuration.mode == .fileFast { try self.log.syncNow() }
+    }
+
+    /// Brings a stream's bytes, or the end of its files, to the disk. False: leave it to the next checkpoint.
+    private func putAway(
+        _ job: inout Job, _ directory: StreamDirectory, _ unsynced: inout Unsynced
+    ) throws(StoreError) -> Bool {
+        let identity = job.state.identity
+        if job.isRemoved {
+            if job.placement == .files || job.mayHaveFiles, try self.pool.remove(identity) {
+                unsynced.folders.insert(self.pool.folder(of: identity))
+            }
+            return true
+        }
+        let base = job.entry.base
+        let end = job.state.tail
+        // Everything up to the state's tail is durable and therefore in memory.
+        let items = directory.shard(of: job.entry).withLock { () -> [TailBuffer.Item]? in
+            guard !job.entry.isRemoved else { return nil }
+            return job.entry.live.map { live in
+                live.tail.live.filter { $0.end > job.checkpointedTail && $0.end <= end }
+            } ?? []
+        }
+        guard let items else { return false }
+        guard items.reduce(job.checkpointedTail, { $0 + UInt64($1.bytes.readableBytes) }) == end else {
+            throw StoreError(.invalidState, "bytes before a checkpoint are missing in memory")
+        }
+        if job.placement != .files, end - base <= UInt64(self.configuration.inlineByteLimit) {
+            try self.collectInline(&job, items)
+            return true
+        }
+        try self.writeFiles(&job, base: base, items: items, directory, &unsynced)
+        return true
+    }
+
+    private func collectInline(_ job: inout Job, _ items: [TailBuffer.Item]) throws(StoreError) {
+        if job.placement == .inline, job.checkpointedTail > job.entry.base {
+            let before = try self.snapshot(at: job.snapshotOffset)
+            job.appends = before.appends
+            job.bytes = before.bytes
+        }
+        for item in items {
+            job.appends.append(
+                StreamFiles.Entry(
+                    end: item.end, checksum: appendChecksum(item.bytes), messageCount: item.messageCount))
+            job.bytes.writeImmutableBuffer(item.bytes)
+        }
+        job.placement = job.appends.isEmpty ? .none : .inline
+    }
+
+    private func writeFiles(
+        _ job: inout Job, base: UInt64, items: [TailBuffer.Item], _ directory: StreamDirectory,
+        _ unsynced: inout Unsynced
+    ) throws(StoreError) {
+        let identity = job.state.identity
+        var entries: [StreamFiles.Entry] = []
+        var parts: [ByteBuffer] = []
+        var position = job.checkpointedTail
+        let files: StreamFiles
+        if job.placement == .files {
+            files = try self.pool.files(of: identity)
+        } else {
+            // Why before they are there: a deletion from now on has to remove them.
+            let entry = job.entry
+            directory.shard(of: entry).withLock { _ = entry.flags.insert(.mayHaveFiles) }
+            let made = try self.pool.makeFiles(of: identity)
+            files = made.files
+            unsynced.folders.insert(self.pool.folder(of: identity))
+            if made.madeFolder { unsynced.madeFolder = true }
+            if job.placement == .inline, job.checkpointedTail > base {
+                let before = try self.snapshot(at: job.snapshotOffset)
+                entries = before.appends
+                parts = [before.bytes]
+            }
+            position = base
+            job.indexCount = 0
+        }
+        for item in items {
+            entries.append(
+                StreamFiles.Entry(
+                    end: item.end, checksum: appendChecksum(item.bytes), messageCount: item.messageCount))
+            parts.append(item.bytes)
+        }
+        job.placement = .files
+        guard !entries.isEmpty else { return }
+        try Self.write(parts, to: files.data, at: position - base)
+        var index = ByteBuffer()
+        for entry in entries { entry.encode(into: &index) }
+        try Self.write([index], to: files.index, at: job.indexCount * UInt64(StreamFiles.entryCount))
+        job.indexCount += UInt64(entries.count)
+        unsynced.files += [files.data, files.index]
+    }
+
+    /// Writes buffers one after the other, small ones together.
+    private static func write(
+        _ parts: [ByteBuffer], to file: any StoreFile, at start: UInt64
+    ) throws(StoreError) {
+        var position = start
+        var gathered = ByteBuffer()
+        func put(_ bytes: ByteBuffer) throws(StoreError) {
+            let result = bytes.withUnsafeReadableBytes { source -> FileError? in
+                do throws(FileError) {
+                    try file.writeAll(source, at: position)
+                    return nil
+                } catch {
+                    return error
+                }
+            }
+            if let result { throw StoreError(result) }
+            position += UInt64(bytes.readableBytes)
+        }
+        for part in parts {
+            if gathered.readableBytes > 0, gathered.readableBytes + part.readableBytes > Self.writeCount {
+                try put(gathered)
+                gathered.clear()
+            }
+            if part.readableBytes >= Self.writeCount / 4 {
+                if gathered.readableBytes > 0 {
+                    try put(gathered)
+                    gathered.clear()
+                }
+                try put(part)
+            } else {
+                gathered.writeImmutableBuffer(part)
+            }
+        }
+        if gathered.readableBytes > 0 { try put(gathered) }
+    }
+
+    private func sync(_ unsynced: Unsynced) throws(StoreError) {
+        do throws(FileError) {
+            if unsynced.files.count + unsynced.folders.count > Self.fileSyncLimit {
+                try self.fileSystem.syncFileSystem(of: self.pool.directory)
+                return
+            }
+            for file in unsynced.files { try file.sync() }
+            for folder in unsynced.folders { try self.fileSystem.syncDirectory(folder) }
+            if unsynced.madeFolder { try self.fileSystem.syncDirectory(self.pool.directory) }
+        } catch {
+            throw StoreError(error)
+        }
+    }
+
+    private func writeSnapshot(_ job: inout Job, _ state: inout CheckpointState) throws(StoreError) {
+        var payload = ByteBuffer()
+        if job.isRemoved {
+            payload.writeInteger(job.lastRecordEnd, endianness: .little)
+        } else {
+            SnapshotRecord(
+                state: job.state, lastRecordEnd: job.lastRecordEnd, placement: job.placement,
+                indexCount: job.indexCount, appends: job.appends, bytes: job.bytes
+            ).encode(into: &payload)
+            job.appends = []
+            job.bytes = ByteBuffer()
+        }
+        job.newSnapshotOffset = try self.appendMetadata(
+            job.isRemoved ? .tombstone : .snapshot, key: job.state.identity.rawValue, payload, &state)
+    }
+
+    /// The snapshot is durable: readers find the bytes there from now on, and they leave memory.
+    private static func install(_ job: Job, _ directory: StreamDirectory) {
+        let entry = job.entry
+        directory.shard(of: entry).withLock {
+            entry.checkpointedTail = job.state.tail
+            entry.placement = job.placement
+            entry.indexCount = job.indexCount
+            entry.snapshotOffset = job.newSnapshotOffset
+            // A removed one has let go of its bytes.
+            guard !entry.isRemoved, let live = entry.live else { return }
+            let count = live.tail.removeAll(endingAtOrBefore: job.state.tail)
+            directory.tailBytes.wrappingSubtract(count, ordering: .relaxed)
+            entry.rest()
+        }
+    }
+
+    private func appendMetadata(
+        _ kind: MetadataKind, key: UInt64, _ payload: ByteBuffer, _ state: inout CheckpointState
+    ) throws(StoreError) -> UInt64 {
+        for _ in 0..<2 {
+            if case .appended(let span) = try self.metadata.append(kind: kind.rawValue, key: key, payload: payload) {
+                state.metadataRecords += 1
+                return span.offset
+            }
+            try self.flushMetadata()
+        }
+        throw StoreError(.diskFull, "the log of the metadata takes no records")
+    }
+
+    private func flushMetadata() throws(StoreError) {
+        self.metadataFlusher.flushPending()
+        switch self.metadata.condition {
+        case .healthy: return
+        case .diskFull: throw StoreError(.diskFull, "the disk is full")
+        case .failed(let error): throw error
+        case .closed: throw StoreError(.closed, "the log is closed")
+        }
+    }
+
+    private func writeMark(
+        _ mark: UInt64, _ directory: StreamDirectory, _ state: inout CheckpointState
+    ) throws(StoreError) {
+        var payload = ByteBuffer()
+        MarkRecord(logOffset: mark, nextIdentity: directory.nextIdentity.load(ordering: .relaxed)).encode(into: &payload)
+        _ = try self.appendMetadata(.mark, key: 0, payload, &state)
+        try self.flushMetadata()
+        state.mark = mark
+    }
+
+    // MARK: - Compaction
+
+    /// Copies what is not outdated out of the front of the log of the metadata, and cuts the front off, while more than half of its
+    /// records are outdated.
+    ///
+    /// - Parameter limit: Where the log ended when this checkpoint began; what is before has a mark behind it.
+    private func compact(
+        _ directory: StreamDirectory, _ state: inout CheckpointState, before limit: UInt64
+    ) throws(StoreError) {
+        for _ in 0..<8 {
+            let streams = directory.shards.reduce(0) { count, shard in count + shard.withLock { shard.table.count } }
+            guard state.metadataRecords > 2 * UInt64(streams) + UInt64(self.configuration.metadataSlack) else { return }
+            let first = self.metadata.firstOffset
+            guard let last = self.metadata.segmentStart(atOrBefore: limit), last > first else { return }
+            var moved: [(entry: StreamEntry, from: UInt64, to: UInt64)] = []
+            var offset = first
+            var count: UInt64 = 0
+            while self.metadata.segmentStart(atOrBefore: offset) == first {
+                let batch = try self.metadata.read(from: offset, maxBytes: Self.writeCount)
+                guard !batch.records.isEmpty else { break }
+                offset = batch.nextOffset
+                count += UInt64(batch.records.count)
+                for record in batch.records {
+                    guard let entry = self.current(record, directory) else { continue }
+                    let to = try self.appendMetadata(.snapshot, key: record.key, record.payload, &state)
+                    moved.append((entry, record.offset, to))
+                }
+            }
+            try self.flushMetadata()
+            for (entry, from, to) in moved {
+                directory.shard(of: entry).withLock {
+                    if entry.snapshotOffset == from { entry.snapshotOffset = to }
+                }
+            }
+            try self.metadata.trim(before: offset)
+            state.metadataRecords -= min(count, state.metadataRecords)
+        }
+    }
+
+    /// The stream whose latest snapshot a record is.
+    private func current(_ record: LogRecord, _ directory: StreamDirectory) -> StreamEntry? {
+        guard record.kind == MetadataKind.snapshot.rawValue, let snapshot = SnapshotRecord(decoding: record.payload)
+        else { return nil }
+        let hash = StreamDirectory.hash(snapshot.state.name)
+        let shard = directory.shards[directory.shardIndex(hash)]
+        return shard.withLock {
+            guard let entry = shard.table[snapshot.state.name, hash], entry.state.identity.rawValue == record.key,
+                entry.snapshotOffset == record.offset
+            else { return nil }
+            return entry
+        }
+    }
+}
