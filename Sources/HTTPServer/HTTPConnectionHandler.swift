@@ -2,44 +2,79 @@ import Logging
 import NIOCore
 import NIOHTTP1
 
-/// One HTTP/1.1 connection: collects a request, asks the router, writes the reply, and may turn into a WebSocket.
+/// One HTTP/1.1 connection, or one stream of an HTTP/2 connection: collects a request, asks its route, writes the response, and may turn
+/// into a WebSocket.
 ///
-/// Confined to its event loop. Requests are answered one after the other: the next one is looked at once the peer has taken the
-/// last reply, so a peer that sends requests and reads nothing costs one reply.
-final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
+/// Confined to its event loop. Requests are answered one after the other; what a client sends ahead waits here, and no more is read
+/// meanwhile. The next request is looked at once the peer has taken enough of the last reply, so a peer that sends requests and reads
+/// nothing costs one reply.
+final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler, HTTPTickerClient {
     typealias InboundIn = HTTPServerRequestPart
-    typealias OutboundOut = HTTPServerResponsePart
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
 
-    private enum State {
-        /// Exits: `receiving`, `ending`.
+    enum Phase {
+        /// Exits: `receiving`, `ending`, `closed`.
         case idle
-        /// Exits: `answering`, `writing` (413), `ending`.
-        case receiving(HTTPRequestHead, ByteBuffer)
-        /// The router works. Exits: `writing`, `upgraded`.
+        /// Head and body come. Exits: `answering`, `ending` (refused), `closed`.
+        case receiving
+        /// The route works. Exits: `writing`, `idle`, `sending`, `streaming`, `ending`, `upgraded`, `closed`.
         case answering
-        /// The reply is on its way. Exits: `idle`, `ending`.
+        /// A body with pieces of files is on its way. Exits: `writing`, `idle`, `ending`, `closed`.
+        case sending
+        /// A session writes the body. Exits: `writing`, `idle`, `ending`, `closed`.
+        case streaming
+        /// The reply is written, the peer has to take some of it. Exits: `idle`, `ending`, `closed`.
         case writing
         /// The last reply is written; what the peer still sends is read and dropped for a while, because closing a socket with
-        /// unread bytes would take the reply away from the peer.
+        /// unread bytes would take the reply away from the peer. Exit: `closed`.
         case ending
         case upgraded
+        case closed
     }
 
-    private let limits: HTTPLimits
-    private let router: HTTPRouter
-    private let logger: Logger
-    private var state: State = .idle
-    private var timeout: Scheduled<Void>?
-    private var work: Task<Void, Never>?
-    private var draining = false
+    let serving: HTTPServing
+    let info: HTTPConnectionInfo
+    let ticker: HTTPTicker
+    var tickerIndex = -1
+    var limits: HTTPLimits { self.serving.limits }
 
-    private init(limits: HTTPLimits, router: HTTPRouter, logger: Logger) {
-        self.limits = limits
-        self.router = router
-        self.logger = logger
+    var phase: Phase = .idle
+    var exchange: HTTPExchange
+    var context: ChannelHandlerContext?
+    /// When `idle`, `receiving` or `ending` has lasted too long.
+    var deadline: NIODeadline = .distantFuture
+    var isDraining = false
+
+    /// Parts of later requests. Bounded, because nothing is read while they wait.
+    private var ahead = CircularBuffer<HTTPServerRequestPart>(initialCapacity: 0)
+    private var parserError: HTTPParserError?
+    private var isServingAhead = false
+    private var readIsHeldBack = false
+    /// Output is flushed once at the end of a read, so that replies to many small requests leave together.
+    private var isReading = false
+    private var needsFlush = false
+
+    /// Bytes given to the channel since the connection began.
+    var bytesWritten = 0
+    /// Of an HTTP/2 stream, which cannot tell by itself.
+    var bytesUntaken = 0
+    private var bytesTakenAtTick = 0
+    private var lastProgress: NIODeadline = .distantPast
+
+    var sending: HTTPSending?
+    var stream: (handle: HTTPStream, session: any HTTPStreamSession)?
+
+    init(serving: HTTPServing, info: HTTPConnectionInfo, ticker: HTTPTicker) {
+        self.serving = serving
+        self.info = info
+        self.ticker = ticker
+        self.exchange = HTTPExchange(id: 0, route: serving.router.fallback)
     }
 
-    static func configure(_ channel: any Channel, limits: HTTPLimits, router: HTTPRouter, logger: Logger) throws {
+    /// The pipeline of an HTTP/1 connection, behind TLS if there is any.
+    static func configureHTTP1(_ channel: any Channel, serving: HTTPServing, info: HTTPConnectionInfo) throws {
+        let limits = serving.limits
         var decoderLimits = NIOHTTPDecoderLimitConfiguration()
         decoderLimits.maxHeaderFieldCount = limits.headerCount
         decoderLimits.maxHeaderFieldSize = limits.headerFieldBytes
@@ -47,250 +82,349 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
         let decoder = HTTPRequestDecoder(
             leftOverBytesStrategy: .forwardBytes, limitConfiguration: decoderLimits)
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(HTTPResponseEncoder())
         try pipeline.addHandler(ByteToMessageHandler(decoder))
-        try pipeline.addHandler(HTTPServerPipelineHandler())
-        try pipeline.addHandler(HTTPConnectionHandler(limits: limits, router: router, logger: logger))
+        // There is no encoder: the handler writes finished bytes, so that a small reply is one buffer and one system call.
+        try pipeline.addHandler(
+            HTTPConnectionHandler(serving: serving, info: info, ticker: serving.ticker(of: channel.eventLoop)))
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        self.closeUnlessCancelled(within: self.limits.requestTimeout, context: context)
+        self.context = context
+        self.ticker.add(self)
+        self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        self.timeout?.cancel()
-        self.timeout = nil
+        self.ticker.remove(self)
+        self.context = nil
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        self.timeout?.cancel()
-        self.timeout = nil
-        // Nobody waits for the answer any more.
-        self.work?.cancel()
+        self.ticker.remove(self)
+        self.gone()
         context.fireChannelInactive()
     }
 
-    private func closeUnlessCancelled(within time: TimeAmount, context: ChannelHandlerContext) {
-        self.timeout?.cancel()
-        let channel = context.channel
-        self.timeout = context.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+    /// The peer is gone: nobody waits for the answer any more.
+    private func gone() {
+        guard self.phase != .closed else { return }
+        self.phase = .closed
+        self.ahead.removeAll()
+        self.sending = nil
+        self.exchange.request = nil
+        self.releaseBody()
+        self.exchange.work?.cancel()
+        let onGone = self.exchange.onGone
+        self.dropCallbacks()
+        if let stream = self.stream {
+            self.stream = nil
+            stream.handle.detach()
+            stream.session.ended()
+        }
+        onGone?()
+    }
+
+    func dropCallbacks() {
+        self.exchange.work = nil
+        self.exchange.onGone = nil
+        self.exchange.onDrain = nil
+        self.exchange.onTimeout = nil
+    }
+
+    // MARK: Reading
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.isReading = true
+        let part = self.unwrapInboundIn(data)
+        switch self.phase {
+        case .idle where self.ahead.isEmpty, .receiving where self.ahead.isEmpty: self.received(part)
+        case .ending, .upgraded, .closed: break
+        default: self.ahead.append(part)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.isReading = false
+        self.flushIfNeeded()
+        context.fireChannelReadComplete()
+    }
+
+    /// Nothing is read while a request is answered. That the peer goes away is seen all the same.
+    func read(context: ChannelHandlerContext) {
+        switch self.phase {
+        case .idle, .receiving, .ending, .upgraded, .closed: context.read()
+        case .answering, .sending, .streaming, .writing: self.readIsHeldBack = true
+        }
+    }
+
+    func resumeReading() {
+        guard self.readIsHeldBack else { return }
+        self.readIsHeldBack = false
+        self.context?.read()
+    }
+
+    /// Serves what came ahead of the last reply.
+    func serveAhead() {
+        guard !self.isServingAhead, !self.ahead.isEmpty || self.parserError != nil || self.readIsHeldBack else {
+            return
+        }
+        self.isServingAhead = true
+        while self.phase == .idle || self.phase == .receiving, let part = self.ahead.popFirst() { self.received(part) }
+        self.isServingAhead = false
+        guard self.phase == .idle || self.phase == .receiving else {
+            if self.phase == .ending || self.phase == .closed { self.ahead.removeAll() }
+            self.flushIfNeeded()
+            return
+        }
+        if let error = self.parserError {
+            self.parserError = nil
+            self.refuse(error)
+        } else {
+            self.resumeReading()
+        }
+        self.flushIfNeeded()
+    }
+
+    private func received(_ part: HTTPServerRequestPart) {
+        switch (part, self.phase) {
+        case (.head(let head), .idle): self.received(head)
+        case (.body(let bytes), .receiving): self.receivedBody(bytes)
+        case (.end, .receiving): self.receivedEnd()
+        default: break
+        }
     }
 
     // MARK: Requests
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch (self.unwrapInboundIn(data), self.state) {
-        case (.head(let head), .idle):
-            self.headReceived(head, context: context)
-        case (.body(var part), .receiving(let head, var body)):
-            guard body.readableBytes + part.readableBytes <= self.limits.bodyBytes else {
-                self.refuseBody(of: head, context: context)
+    private func received(_ original: HTTPRequestHead) {
+        var head = original
+        let forwarded = self.serving.forwarded.apply(
+            to: &head.headers, peer: self.info.peer, hasVerifiedCertificate: self.info.certificateSubject != nil)
+        if forwarded.wasIgnored { self.serving.forwardedIgnored(from: self.info.peer) }
+        let scan = HTTPHeadScan(head.headers)
+        let request = HTTPRequest(head: head, body: ByteBuffer(), connection: self.info, forwarded: forwarded)
+        let method = head.method
+        let route = self.serving.router.route(method, path: request.path) ?? self.serving.router.fallback
+        var exchange = HTTPExchange(id: self.exchange.id &+ 1, route: route)
+        exchange.version = head.version
+        exchange.isHead = method == .HEAD
+        // Why not with an upgrade: the decoder takes what follows such a request as bytes of the other protocol.
+        exchange.keepAlive = !self.info.isHTTP2 && head.isKeepAlive && !scan.asksForUpgrade
+        if scan.asksForUpgrade { exchange.upgrade = head }
+        if case .list? = route.options.cors?.origins { exchange.origin = head.headers.first(name: "origin") }
+        exchange.contentLength = scan.contentLength
+        exchange.request = request
+        self.exchange = exchange
+        self.phase = .receiving
+        self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
+        // HTTP/1 counts them in the decoder.
+        if self.info.isHTTP2, head.headers.count > self.limits.headerCount {
+            self.refuse(.text("Request Header Fields Too Large", status: .requestHeaderFieldsTooLarge))
+            return
+        }
+        let limit = route.options.bodyBytes ?? self.limits.bodyBytes
+        if let length = scan.contentLength, length > limit {
+            self.refuse(route.options.refusal(.bodyTooLarge(limit: limit)))
+        } else if scan.expectsContinue, head.version != .http1_0 {
+            self.writeContinue()
+        }
+    }
+
+    private func receivedBody(_ bytes: ByteBuffer) {
+        let count = bytes.readableBytes
+        let options = self.exchange.route.options
+        let limit = options.bodyBytes ?? self.limits.bodyBytes
+        guard self.exchange.bodyBytes + count <= limit else {
+            self.refuse(options.refusal(.bodyTooLarge(limit: limit)))
+            return
+        }
+        guard self.serving.bodyBudget.take(count) else {
+            self.refuse(options.refusal(.overloaded))
+            return
+        }
+        self.exchange.bodyBytesTaken += count
+        if self.exchange.bodyBytes == 0 {
+            // The usual case: one piece, which stays where the socket put it.
+            self.exchange.request?.body = bytes
+        } else {
+            if self.exchange.bodyBytes < 65_536, let length = self.exchange.contentLength {
+                self.exchange.request?.body.reserveCapacity(min(length, limit, 1024 * 1024))
+            }
+            self.exchange.request?.body.writeImmutableBuffer(bytes)
+        }
+        self.exchange.bodyBytes += count
+        self.exchange.bodyProgress += count
+        if self.exchange.bodyProgress >= self.limits.minimumBodyProgress {
+            self.exchange.bodyProgress = 0
+            self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
+        }
+    }
+
+    private func receivedEnd() {
+        guard let context = self.context, let request = self.exchange.request else { return }
+        self.exchange.request = nil
+        self.exchange.isBodyComplete = true
+        self.phase = .answering
+        switch self.exchange.route.handler {
+        case .direct(let handler):
+            handler(request, HTTPResponder(self, exchange: self.exchange.id, eventLoop: context.eventLoop))
+        case .task(let handler):
+            let responder = HTTPResponder(self, exchange: self.exchange.id, eventLoop: context.eventLoop)
+            self.exchange.work = Task { responder.answer(await handler(request)) }
+        case .none:
+            self.respond(to: self.exchange.id, .reply(HTTPRoute.notFound))
+        }
+    }
+
+    /// Answers before the body has come, and takes no other request.
+    private func refuse(_ reply: HTTPReply) {
+        self.exchange.request = nil
+        self.exchange.keepAlive = false
+        self.phase = .answering
+        self.respond(to: self.exchange.id, .reply(reply))
+    }
+
+    private func refuse(_ error: HTTPParserError) {
+        if self.phase == .idle {
+            self.exchange = HTTPExchange(id: self.exchange.id &+ 1, route: self.serving.router.fallback)
+        }
+        // The decoder has stopped; there will be no other request.
+        let status: HTTPResponseStatus = error == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
+        self.refuse(.text(status.reasonPhrase, status: status))
+    }
+
+    func releaseBody() {
+        guard self.exchange.bodyBytesTaken > 0 else { return }
+        self.serving.bodyBudget.giveBack(self.exchange.bodyBytesTaken)
+        self.exchange.bodyBytesTaken = 0
+    }
+
+    // MARK: Waiting
+
+    func addCallback(to id: UInt64, _ callback: HTTPExchange.Callback) {
+        guard id == self.exchange.id, self.phase == .answering else {
+            // Answered already, and nobody cares; or the client is gone, and somebody has to be told.
+            if id == self.exchange.id, self.phase == .closed, !self.exchange.isAnswered, case .gone(let body) = callback
+            {
+                body()
+            }
+            return
+        }
+        switch callback {
+        case .gone(let body): self.exchange.onGone = body
+        case .drain(let body):
+            if self.isDraining { body() } else { self.exchange.onDrain = body }
+        case .timeout(let time, let body):
+            self.exchange.onTimeout = (.now() + time, body)
+        }
+    }
+
+    /// The responder went away without an answer.
+    func forgotten(_ id: UInt64) {
+        guard id == self.exchange.id, self.phase == .answering else { return }
+        self.serving.logger.error("a request was not answered by its handler")
+        self.respond(to: id, .reply(.text("Internal server error", status: .internalServerError)))
+    }
+
+    func ticked(_ now: NIODeadline) {
+        let pending = self.pendingBytes
+        if pending > 0 {
+            let taken = self.bytesWritten - pending
+            if taken > self.bytesTakenAtTick || self.lastProgress == .distantPast {
+                self.lastProgress = now
+            } else if now - self.lastProgress > self.limits.replyTimeout {
+                self.abort()
                 return
             }
-            self.state = .idle  // gives up this reference, so that the append does not copy
-            body.writeBuffer(&part)
-            self.state = .receiving(head, body)
-        case (.end, .receiving(let head, let body)):
-            self.timeout?.cancel()
-            self.state = .answering
-            self.answer(HTTPRequest(head: head, body: body), context: context)
-        default:
+            self.bytesTakenAtTick = taken
+        } else {
+            self.lastProgress = .distantPast
+            self.bytesTakenAtTick = self.bytesWritten
+        }
+        switch self.phase {
+        case .idle:
+            if pending == 0, now > self.deadline { self.abort() }
+        case .receiving, .ending:
+            if now > self.deadline { self.abort() }
+        case .answering:
+            if let timeout = self.exchange.onTimeout, now >= timeout.at {
+                self.exchange.onTimeout = nil
+                timeout.body()
+            }
+        case .sending:
+            self.checkFile()
+        case .streaming:
+            self.stream?.session.ticked(now)
+        case .writing, .upgraded, .closed:
             break
         }
     }
 
-    private func headReceived(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
-        self.state = .receiving(head, ByteBuffer())
-        self.closeUnlessCancelled(within: self.limits.requestTimeout, context: context)
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > self.limits.bodyBytes
-        {
-            self.refuseBody(of: head, context: context)
-            return
-        }
-        if head.version != .http1_0,
-            head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
-        {
-            context.writeAndFlush(
-                self.wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))), promise: nil)
+    var tickTime: NIODeadline { self.ticker.now }
+
+    /// Ends the connection (or resets the HTTP/2 stream) at once.
+    func abort() {
+        self.context?.close(promise: nil)
+    }
+
+    // MARK: Output
+
+    var isWritable: Bool { self.context?.channel.isWritable ?? false }
+
+    /// Bytes that the peer has not taken.
+    var pendingBytes: Int {
+        if self.info.isHTTP2 { return self.bytesUntaken }
+        guard let options = self.context?.channel.syncOptions else { return 0 }
+        return (try? options.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    func flush() {
+        if self.isReading || self.isServingAhead {
+            self.needsFlush = true
+        } else {
+            self.context?.flush()
         }
     }
 
-    private func refuseBody(of head: HTTPRequestHead, context: ChannelHandlerContext) {
-        self.write(
-            .text("The request body is larger than \(self.limits.bodyBytes) bytes", status: .payloadTooLarge), to: head,
-            mustClose: true, context: context)
+    private func flushIfNeeded() {
+        guard self.needsFlush, !self.isReading, !self.isServingAhead else { return }
+        self.needsFlush = false
+        self.context?.flush()
     }
 
-    private func answer(_ request: HTTPRequest, context: ChannelHandlerContext) {
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let eventLoop = context.eventLoop
-        let head = request.head
-        self.work = Task { [router] in
-            let answer = await router.answer(request)
-            eventLoop.execute {
-                let (handler, context) = bound.value
-                handler.answered(head, answer, context: context)
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            if self.phase == .writing {
+                self.becomeIdle()
+            } else if self.phase == .streaming {
+                self.stream?.session.becameWritable()
             }
         }
-    }
-
-    private func answered(_ request: HTTPRequestHead, _ answer: HTTPAnswer, context: ChannelHandlerContext) {
-        self.work = nil
-        // The connection may have ended meanwhile; nothing may be written then.
-        guard case .answering = self.state, context.channel.isActive else { return }
-        switch answer {
-        case .reply(let reply):
-            // Why: the decoder takes what follows a request for an upgrade as bytes of the other protocol.
-            self.write(
-                reply, to: request, mustClose: request.headers.contains(name: "upgrade"), context: context)
-        case .webSocket(let subprotocol, let makeSession):
-            self.upgrade(request, subprotocol, makeSession, context: context)
-        }
-    }
-
-    // MARK: Replies
-
-    private func write(
-        _ reply: HTTPReply, to request: HTTPRequestHead, mustClose: Bool, context: ChannelHandlerContext
-    ) {
-        guard context.channel.isActive else { return }
-        var reply = reply
-        if !Self.isWellFormed(reply.headers) {
-            self.logger.error("a reply was dropped because its header fields are malformed")
-            reply = .text("Internal server error", status: .internalServerError)
-        }
-        let keepAlive = request.isKeepAlive && !self.draining && !mustClose
-        let hasBody = reply.status.mayHaveResponseBody
-        reply.headers.remove(name: "transfer-encoding")
-        if hasBody {
-            reply.headers.replaceOrAdd(name: "content-length", value: "\(reply.body.readableBytes)")
-        } else {
-            reply.headers.remove(name: "content-length")
-        }
-        reply.headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
-        if !keepAlive {
-            reply.headers.replaceOrAdd(name: "connection", value: "close")
-        } else if request.version == .http1_0 {
-            reply.headers.replaceOrAdd(name: "connection", value: "keep-alive")
-        }
-        self.state = .writing
-        // Why: a peer that does not read must not hold the reply for ever.
-        self.closeUnlessCancelled(within: self.limits.replyTimeout, context: context)
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let head = HTTPResponseHead(version: request.version, status: reply.status, headers: reply.headers)
-        let written = context.eventLoop.makePromise(of: Void.self)
-        if request.method != .HEAD, hasBody, reply.body.readableBytes > 0 {
-            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-            context.writeAndFlush(self.wrapOutboundOut(.body(.byteBuffer(reply.body))), promise: written)
-        } else {
-            context.writeAndFlush(self.wrapOutboundOut(.head(head)), promise: written)
-        }
-        written.futureResult.whenComplete { result in
-            let (handler, context) = bound.value
-            switch result {
-            case .success: handler.replyTaken(keepAlive: keepAlive, context: context)
-            case .failure: context.close(promise: nil)
-            }
-        }
-    }
-
-    /// The peer has taken the reply; only its end is left, which lets the next request in.
-    private func replyTaken(keepAlive: Bool, context: ChannelHandlerContext) {
-        guard case .writing = self.state, context.channel.isActive else { return }
-        if keepAlive, !self.draining {
-            // Before the end is written, because that may deliver the next request at once.
-            self.state = .idle
-            self.closeUnlessCancelled(within: self.limits.keepAliveTimeout, context: context)
-            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
-        } else {
-            self.state = .ending
-            self.closeUnlessCancelled(within: self.limits.lingerTimeout, context: context)
-            context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
-            // The peer sees the end now; we go on reading until it closes, or for a moment.
-            context.close(mode: .output, promise: nil)
-        }
-    }
-
-    /// Whether the fields can be sent without one of them turning into two.
-    private static func isWellFormed(_ headers: HTTPHeaders) -> Bool {
-        headers.allSatisfy { name, value in
-            !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
-                && value.utf8.allSatisfy { $0 == 0x09 || ($0 >= 0x20 && $0 != 0x7F) }
-        }
-    }
-
-    // MARK: WebSocket
-
-    private func upgrade(
-        _ request: HTTPRequestHead, _ subprotocol: String?, _ makeSession: (WebSocket) -> any WebSocketSession,
-        context: ChannelHandlerContext
-    ) {
-        guard let key = WebSocketUpgrade.key(of: request) else {
-            self.write(.text("Bad request", status: .badRequest), to: request, mustClose: true, context: context)
-            return
-        }
-        guard !self.draining else {
-            self.write(
-                .text("Server is stopping", status: .serviceUnavailable), to: request, mustClose: true, context: context
-            )
-            return
-        }
-        var headers: HTTPHeaders = [
-            "upgrade": "websocket", "connection": "upgrade", "sec-websocket-accept": WebSocketUpgrade.accept(key: key),
-        ]
-        if let subprotocol { headers.add(name: "sec-websocket-protocol", value: subprotocol) }
-        guard Self.isWellFormed(headers) else {
-            self.write(.text("Bad request", status: .badRequest), to: request, mustClose: true, context: context)
-            return
-        }
-        self.timeout?.cancel()
-        self.timeout = nil
-        self.state = .upgraded
-        context.write(
-            self.wrapOutboundOut(
-                .head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers))),
-            promise: nil)
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
-        // The write may have found the peer gone; a session that begins now would never be told.
-        guard context.channel.isActive else { return }
-        do {
-            try self.becomeWebSocket(makeSession, context: context)
-        } catch {
-            self.logger.error("cannot switch to WebSocket", metadata: ["error": "\(error)"])
-            context.channel.close(promise: nil)
-        }
-    }
-
-    /// Rebuilds the pipeline: frame decoder and session instead of the HTTP handlers. There is no frame encoder: the socket
-    /// writes finished frames, so that one buffer can serve many connections.
-    private func becomeWebSocket(
-        _ makeSession: (WebSocket) -> any WebSocketSession, context: ChannelHandlerContext
-    ) throws {
-        let pipeline = context.pipeline.syncOperations
-        let encoder = try pipeline.context(handlerType: HTTPResponseEncoder.self)
-        let decoder = try pipeline.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
-        let pipelining = try pipeline.context(handlerType: HTTPServerPipelineHandler.self)
-        let socket = WebSocket(channel: context.channel, limits: self.limits)
-        let handler = WebSocketHandler(socket: socket, session: makeSession(socket), limits: self.limits)
-        // The encoder goes first: the session may write frames as soon as it is opened.
-        pipeline.removeHandler(context: encoder, promise: nil)
-        try pipeline.addHandler(ByteToMessageHandler(WebSocketFrameDecoder(socket: socket)))
-        try pipeline.addHandler(handler)
-        pipeline.removeHandler(context: context, promise: nil)
-        pipeline.removeHandler(context: pipelining, promise: nil)
-        // Last, because bytes that came behind the request go to the frame decoder now.
-        pipeline.removeHandler(context: decoder, promise: nil)
+        context.fireChannelWritabilityChanged()
     }
 
     // MARK: Ends
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is ServerIsDraining {
-            self.draining = true
-            if case .idle = self.state { context.close(promise: nil) }
+        guard event is ServerIsDraining else {
+            context.fireUserInboundEventTriggered(event)
             return
         }
-        context.fireUserInboundEventTriggered(event)
+        self.isDraining = true
+        switch self.phase {
+        case .idle:
+            if self.pendingBytes == 0 { context.close(promise: nil) } else { self.endConnection() }
+        case .writing:
+            self.endConnection()
+        case .answering:
+            let onDrain = self.exchange.onDrain
+            self.exchange.onDrain = nil
+            onDrain?()
+        case .streaming:
+            self.stream?.session.draining()
+        case .receiving, .sending, .ending, .upgraded, .closed:
+            break
+        }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -298,18 +432,16 @@ final class HTTPConnectionHandler: ChannelInboundHandler, RemovableChannelHandle
             context.close(promise: nil)
             return
         }
-        switch self.state {
-        case .idle, .receiving:
-            // The decoder has stopped; there will be no other request.
-            let status: HTTPResponseStatus = parser == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
-            self.write(
-                .text(status.reasonPhrase, status: status),
-                to: HTTPRequestHead(version: .http1_1, method: .GET, uri: "/"), mustClose: true, context: context)
-        case .answering, .writing, .ending:
-            // Behind the last request: the reply under way still goes out, then its time runs out.
-            self.draining = true
+        switch self.phase {
+        case .idle where self.ahead.isEmpty, .receiving where self.ahead.isEmpty:
+            self.refuse(parser)
+        case .ending, .closed:
+            break
         case .upgraded:
             context.close(promise: nil)
+        default:
+            // Behind the requests under way, which are answered first.
+            self.parserError = parser
         }
     }
 }

@@ -1,7 +1,8 @@
 import Logging
 import NIOCore
-import NIOPosix
 import NIOHTTP1
+import NIOPosix
+import NIOSSL
 
 #if canImport(Glibc)
     import Glibc
@@ -9,23 +10,48 @@ import NIOHTTP1
     import Darwin
 #endif
 
-/// A bound port that serves HTTP/1.1 and WebSocket connections.
+/// What a listener does besides serving plain HTTP/1.1.
+package struct HTTPListenerOptions: Sendable {
+    /// TLS; nil is plain text.
+    package var security: HTTPTransportSecurity?
+    /// In the order in which the server likes them. HTTP/2 needs TLS.
+    package var versions: [HTTPProtocolVersion] = [.http1]
+    package var forwarded: ForwardedPolicy = .off
+    /// One budget for all listeners of the process.
+    package var bodyBudget = HTTPBodyBudget()
+    /// How often the files of ``security`` are looked at for changes.
+    package var securityCheckInterval: TimeAmount = .seconds(5)
+
+    package init() {}
+}
+
+/// A bound port that serves HTTP and WebSocket connections.
 package final class HTTPListener: Sendable {
     private let channel: any Channel
     private let connections: ConnectionRegistry
+    private let tls: TLSContextHolder?
 
-    private init(channel: any Channel, connections: ConnectionRegistry) {
+    private init(channel: any Channel, connections: ConnectionRegistry, tls: TLSContextHolder?) {
         self.channel = channel
         self.connections = connections
+        self.tls = tls
     }
 
     /// - Parameters:
     ///   - host: an address to bind; `::` serves IPv4 as well where the system is dual-stacked.
     ///   - port: 0 picks a free one, see ``port``.
+    ///
+    /// Throws ``TLSFileError`` when a file of the transport security is not good, before anything is bound.
     package static func bind(
-        host: String, port: Int, group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger
+        host: String, port: Int, group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger,
+        options: HTTPListenerOptions = HTTPListenerOptions()
     ) async throws -> HTTPListener {
         let connections = ConnectionRegistry(limit: limits.connections)
+        let versions = options.security == nil ? options.versions.filter { $0 != .http2 } : options.versions
+        let tls = try options.security.map { try TLSContextHolder($0, versions: versions, logger: logger) }
+        let serving = HTTPServing(
+            group: group, limits: limits, router: router, logger: logger, forwarded: options.forwarded,
+            bodyBudget: options.bodyBudget)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -47,11 +73,38 @@ package final class HTTPListener: Sendable {
                 }
                 return channel.eventLoop.makeCompletedFuture {
                     try Self.keepFromChildProcesses(channel)
-                    try HTTPConnectionHandler.configure(channel, limits: limits, router: router, logger: logger)
+                    try Self.configure(channel, serving: serving, tls: tls)
                 }
             }
         let channel = try await bootstrap.bind(host: host, port: port).get()
-        return HTTPListener(channel: channel, connections: connections)
+        if let tls { Self.watch(tls, every: options.securityCheckInterval, with: channel) }
+        return HTTPListener(channel: channel, connections: connections, tls: tls)
+    }
+
+    private static func configure(_ channel: any Channel, serving: HTTPServing, tls: TLSContextHolder?) throws {
+        guard let tls else {
+            let info = HTTPConnectionInfo(eventLoop: channel.eventLoop, peer: channel.remoteAddress)
+            try HTTPConnectionHandler.configureHTTP1(channel, serving: serving, info: info)
+            return
+        }
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(NIOSSLServerHandler(context: tls.context))
+        try pipeline.addHandler(TLSHandshakeHandler(serving: serving, ticker: serving.ticker(of: channel.eventLoop)))
+    }
+
+    /// Looks for new certificates for as long as the port is open.
+    private static func watch(_ tls: TLSContextHolder, every interval: TimeAmount, with channel: any Channel) {
+        let timer = channel.eventLoop.scheduleRepeatedAsyncTask(initialDelay: interval, delay: interval) { _ in
+            NIOThreadPool.singleton.runIfActive(eventLoop: channel.eventLoop) { tls.reloadIfChanged() }
+        }
+        channel.closeFuture.whenComplete { _ in timer.cancel() }
+    }
+
+    /// Reads certificate and key again for new connections. Returns false when they are not good: the old ones stay in use then, and
+    /// the log says why. True without TLS.
+    @discardableResult package func reloadCertificates() async -> Bool {
+        guard let tls = self.tls else { return true }
+        return (try? await NIOThreadPool.singleton.runIfActive { tls.reload() }) ?? false
     }
 
     /// A program that this process starts must not inherit the socket: the peer would not see our end of it as long as that program

@@ -11,35 +11,89 @@ package enum HTTPAnswer: Sendable {
 /// Finds the route of a request. Routes are fixed before the listener is bound, so no lock is needed.
 package struct HTTPRouter: Sendable {
     package typealias Handler = @Sendable (HTTPRequest) async -> HTTPAnswer
+    /// Runs on the connection's event loop, must not block, and answers through the responder, at once or later.
+    package typealias DirectHandler = @Sendable (HTTPRequest, HTTPResponder) -> Void
 
-    private struct Route: Sendable {
-        var method: HTTPMethod
-        var path: String
-        /// Whether everything below the path belongs to the route as well.
-        var isPrefix: Bool
-        var handler: Handler
+    /// Options of all routes but the direct ones, and of answers to requests without a route.
+    package var defaults = HTTPRouteOptions() {
+        didSet {
+            self.fallback = HTTPRoute(method: nil, path: "", isPrefix: true, options: self.defaults, handler: .none)
+        }
     }
-
-    private var routes: [Route] = []
+    private(set) var fallback = HTTPRoute(
+        method: nil, path: "", isPrefix: true, options: HTTPRouteOptions(), handler: .none)
+    private var routes: [HTTPRoute] = []
 
     package init() {}
 
     package mutating func on(_ method: HTTPMethod, _ path: String, _ handler: @escaping Handler) {
-        self.routes.append(Route(method: method, path: path, isPrefix: false, handler: handler))
+        self.routes.append(
+            HTTPRoute(method: method, path: path, isPrefix: false, options: self.defaults, handler: .task(handler)))
     }
 
     package mutating func onPrefix(_ method: HTTPMethod, _ path: String, _ handler: @escaping Handler) {
-        self.routes.append(Route(method: method, path: path, isPrefix: true, handler: handler))
+        self.routes.append(
+            HTTPRoute(method: method, path: path, isPrefix: true, options: self.defaults, handler: .task(handler)))
+    }
+
+    /// All methods of a path and of everything below it, without a task for each request.
+    package mutating func onPrefixDirect(
+        _ path: String, _ options: HTTPRouteOptions = HTTPRouteOptions(), _ handler: @escaping DirectHandler
+    ) {
+        self.routes.append(
+            HTTPRoute(method: nil, path: path, isPrefix: true, options: options, handler: .direct(handler)))
     }
 
     /// Routes of HEAD are those of GET; the connection leaves the body out.
+    func route(_ method: HTTPMethod, path: String) -> HTTPRoute? {
+        for route in self.routes where route.matches(method == .HEAD ? .GET : method, path: path) { return route }
+        return nil
+    }
+
+    /// Asks the route of a request that no connection brought; direct routes are not asked.
     package func answer(_ request: HTTPRequest) async -> HTTPAnswer {
-        let method: HTTPMethod = request.head.method == .HEAD ? .GET : request.head.method
-        for route in self.routes where route.method == method {
-            if route.path == request.path || (route.isPrefix && request.path.hasPrefix(route.path + "/")) {
-                return await route.handler(request)
-            }
+        guard case .task(let handler)? = self.route(request.head.method, path: request.path)?.handler else {
+            return .reply(HTTPRoute.notFound)
         }
-        return .reply(.text("Not found", status: .notFound))
+        return await handler(request)
+    }
+}
+
+/// One route, made ready for serving.
+final class HTTPRoute: Sendable {
+    enum Handler: Sendable {
+        case task(HTTPRouter.Handler)
+        case direct(HTTPRouter.DirectHandler)
+        case none
+    }
+
+    static let notFound = HTTPReply.text("Not found", status: .notFound)
+
+    /// Nil is every method.
+    private let method: HTTPMethod?
+    private let path: String
+    private let pathSlash: String
+    /// Whether everything below the path belongs to the route as well.
+    private let isPrefix: Bool
+    let options: HTTPRouteOptions
+    let handler: Handler
+    /// Headers of every response, and the same as lines of HTTP/1.
+    let fixedFields: [(name: String, value: String)]
+    let fixedLines: ByteBuffer
+
+    init(method: HTTPMethod?, path: String, isPrefix: Bool, options: HTTPRouteOptions, handler: Handler) {
+        self.method = method
+        self.path = path
+        self.pathSlash = path + "/"
+        self.isPrefix = isPrefix
+        self.options = options
+        self.handler = handler
+        self.fixedFields = options.securityHeaders.fields + (options.cors?.fixedFields ?? [])
+        self.fixedLines = ByteBuffer(string: self.fixedFields.map { "\($0.name): \($0.value)\r\n" }.joined())
+    }
+
+    func matches(_ method: HTTPMethod, path: String) -> Bool {
+        if let own = self.method, own != method { return false }
+        return path == self.path || (self.isPrefix && path.hasPrefix(self.pathSlash))
     }
 }

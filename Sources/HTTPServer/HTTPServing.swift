@@ -1,0 +1,48 @@
+import Logging
+import NIOCore
+import Synchronization
+
+/// What all connections of one listener share.
+final class HTTPServing: Sendable {
+    let limits: HTTPLimits
+    let router: HTTPRouter
+    let logger: Logger
+    let forwarded: ForwardedPolicy
+    let bodyBudget: HTTPBodyBudget
+    private let tickers: [ObjectIdentifier: HTTPTicker]
+    private let lastWarning = Atomic<UInt64>(0)
+
+    init(
+        group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger, forwarded: ForwardedPolicy,
+        bodyBudget: HTTPBodyBudget
+    ) {
+        self.limits = limits
+        self.router = router
+        self.logger = logger
+        self.forwarded = forwarded
+        self.bodyBudget = bodyBudget
+        var tickers: [ObjectIdentifier: HTTPTicker] = [:]
+        for eventLoop in group.makeIterator() {
+            tickers[ObjectIdentifier(eventLoop)] = HTTPTicker(eventLoop: eventLoop, interval: limits.tickInterval)
+        }
+        self.tickers = tickers
+    }
+
+    func ticker(of eventLoop: any EventLoop) -> HTTPTicker {
+        // A loop outside the group has nothing to share.
+        self.tickers[ObjectIdentifier(eventLoop)]
+            ?? HTTPTicker(eventLoop: eventLoop, interval: self.limits.tickInterval)
+    }
+
+    /// Says that a peer without trust spoke for a client; once a minute at most, because anybody can make it happen.
+    func forwardedIgnored(from peer: SocketAddress?) {
+        let now = NIODeadline.now().uptimeNanoseconds
+        let last = self.lastWarning.load(ordering: .relaxed)
+        guard last == 0 || now > last + 60_000_000_000,
+            self.lastWarning.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
+        else { return }
+        self.logger.warning(
+            "forwarding headers of a peer that is no trusted proxy were removed",
+            metadata: ["peer": "\(peer?.ipAddress ?? "unknown")"])
+    }
+}
