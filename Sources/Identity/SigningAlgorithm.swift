@@ -11,6 +11,13 @@ package enum SigningAlgorithm: String, CaseIterable, Hashable, Sendable {
     case es256 = "ES256"
     case es384 = "ES384"
     case es512 = "ES512"
+    /// EdDSA on the curve Ed25519; no other curve is understood.
+    case eddsa = "EdDSA"
+
+    /// The algorithms that `AUTH_JWT_ALG` of the Satellite front takes.
+    package static let satellite: [SigningAlgorithm] = [
+        .hs256, .hs384, .hs512, .rs256, .rs384, .rs512, .es256, .es384, .es512,
+    ]
 
     /// What kind of key the algorithm takes.
     package enum Family: Hashable, Sendable {
@@ -20,6 +27,8 @@ package enum SigningAlgorithm: String, CaseIterable, Hashable, Sendable {
         case rsa
         /// An elliptic curve public key on the one curve that belongs to the algorithm.
         case ecdsa
+        /// An Edwards curve public key.
+        case eddsa
     }
 
     /// The family of the algorithm.
@@ -28,6 +37,7 @@ package enum SigningAlgorithm: String, CaseIterable, Hashable, Sendable {
         case .hs256, .hs384, .hs512: .hmac
         case .rs256, .rs384, .rs512: .rsa
         case .es256, .es384, .es512: .ecdsa
+        case .eddsa: .eddsa
         }
     }
 

@@ -15,6 +15,10 @@ package struct TokenError: Error, Hashable, Sendable, CustomStringConvertible {
         case notYetValid = "not_yet_valid"
         case invalidClaim = "invalid_claim"
         case missingUserID = "missing_user_id"
+        /// The issuer has no key with the id the token names, or the token names none where there are several.
+        case unknownKey = "unknown_key"
+        /// The keys of the issuer cannot be had at present: not the token's fault.
+        case keysUnavailable = "keys_unavailable"
     }
 
     package let code: Code
@@ -31,6 +35,8 @@ package struct TokenError: Error, Hashable, Sendable, CustomStringConvertible {
     static let invalidSignature = TokenError(.invalidSignature)
     static let expired = TokenError(.expired)
     static let notYetValid = TokenError(.notYetValid)
+    package static let unknownKey = TokenError(.unknownKey)
+    package static let keysUnavailable = TokenError(.keysUnavailable)
     static let missingUserID = TokenError(.missingUserID)
     static func missingClaim(_ claim: String) -> TokenError { TokenError(.missingClaim, claim: claim) }
     static func invalidClaim(_ claim: String) -> TokenError { TokenError(.invalidClaim, claim: claim) }
@@ -45,6 +51,8 @@ package struct TokenError: Error, Hashable, Sendable, CustomStringConvertible {
         case .expired: "Expired token"
         case .notYetValid: "Token is not yet valid"
         case .invalidClaim: "Invalid \"\(self.claim ?? "")\" claim value"
+        case .unknownKey: "Unknown signing key"
+        case .keysUnavailable: "The keys of the issuer are not available"
         case .missingUserID: "Missing or invalid 'user_id'"
         }
     }

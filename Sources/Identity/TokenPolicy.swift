@@ -4,6 +4,8 @@ package struct TokenPolicy: Sendable {
     package enum Mode: Sendable {
         /// The signature must verify with the key; `iss` and `aud` must equal these values where they are set.
         case secure(key: VerificationKey, issuer: String?, audience: String?)
+        /// The token must be signed by one of these issuers with one of its keys. `exp` is required; `iat` is not.
+        case trusted([TrustedIssuer])
         /// Nothing is signed: whoever connects is who they say they are. For development.
         case insecure
     }
@@ -15,10 +17,14 @@ package struct TokenPolicy: Sendable {
     package var clockDriftSeconds: Double
     /// A longer token is refused before anything of it is looked at.
     package var maximumTokenBytes: Int
+    /// Whether a token without a user id is refused.
+    package var requiresUserID: Bool
 
     package init(
-        mode: Mode, namespace: String? = nil, clockDriftSeconds: Double = 2, maximumTokenBytes: Int = 32 * 1024
+        mode: Mode, namespace: String? = nil, clockDriftSeconds: Double = 2, maximumTokenBytes: Int = 32 * 1024,
+        requiresUserID: Bool = true
     ) {
+        self.requiresUserID = requiresUserID
         self.mode = mode
         self.namespace = namespace
         self.clockDriftSeconds = clockDriftSeconds

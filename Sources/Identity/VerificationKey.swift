@@ -33,6 +33,7 @@ package struct VerificationKey: Sendable, CustomStringConvertible, CustomReflect
         case p256(P256.Signing.PublicKey)
         case p384(P384.Signing.PublicKey)
         case p521(P521.Signing.PublicKey)
+        case ed25519(Curve25519.Signing.PublicKey)
     }
 
     /// The only algorithm this key verifies.
@@ -85,6 +86,8 @@ package struct VerificationKey: Sendable, CustomStringConvertible, CustomReflect
                 self.material = .p384(try P384.Signing.PublicKey(pemRepresentation: document))
             case .es512:
                 self.material = .p521(try P521.Signing.PublicKey(pemRepresentation: document))
+            case .eddsa:
+                self.material = .ed25519(try Curve25519.Signing.PublicKey(pemRepresentation: document))
             case .hs256, .hs384, .hs512:
                 throw KeyError.unusable(algorithm: algorithm)
             }
@@ -93,6 +96,44 @@ package struct VerificationKey: Sendable, CustomStringConvertible, CustomReflect
             throw .unusable(algorithm: algorithm)
         }
         self.algorithm = algorithm
+    }
+
+    /// Makes an RSA key of its numbers, big-endian. Fewer than 2048 bits are refused, and more than 16384, whose
+    /// verification would take somebody else's time.
+    init(algorithm: SigningAlgorithm, modulus: [UInt8], exponent: [UInt8]) throws(KeyError) {
+        let modulus = Array(modulus.drop { $0 == 0 })
+        let exponent = Array(exponent.drop { $0 == 0 })
+        let bits = modulus.count * 8 - (modulus.first?.leadingZeroBitCount ?? 0)
+        guard algorithm.family == .rsa, (2048...16384).contains(bits), modulus.last.map({ $0 & 1 == 1 }) == true,
+            (1...4).contains(exponent.count), exponent.last.map({ $0 & 1 == 1 }) == true, exponent != [1],
+            let key = try? _RSA.Signing.PublicKey(n: modulus, e: exponent)
+        else { throw .unusable(algorithm: algorithm) }
+        self.algorithm = algorithm
+        self.material = .rsa(key)
+    }
+
+    /// Makes an elliptic curve key of its point: both coordinates in full length, one behind the other; for Ed25519
+    /// the 32 bytes of the key.
+    init(algorithm: SigningAlgorithm, point: [UInt8]) throws(KeyError) {
+        do {
+            switch algorithm {
+            case .es256: self.material = .p256(try P256.Signing.PublicKey(rawRepresentation: point))
+            case .es384: self.material = .p384(try P384.Signing.PublicKey(rawRepresentation: point))
+            case .es512: self.material = .p521(try P521.Signing.PublicKey(rawRepresentation: point))
+            case .eddsa: self.material = .ed25519(try Curve25519.Signing.PublicKey(rawRepresentation: point))
+            default: throw KeyError.unusable(algorithm: algorithm)
+            }
+        } catch {
+            throw .unusable(algorithm: algorithm)
+        }
+        self.algorithm = algorithm
+    }
+
+    /// The algorithm of the weakest digest that the public key in a PEM document fits; nil if it is none.
+    package static func algorithm(ofPEM pem: String) -> SigningAlgorithm? {
+        [SigningAlgorithm.rs256, .es256, .es384, .es512, .eddsa].first {
+            (try? VerificationKey(algorithm: $0, pem: pem)) != nil
+        }
     }
 
     package var description: String { "VerificationKey(\(self.algorithm.rawValue))" }
@@ -130,6 +171,8 @@ package struct VerificationKey: Sendable, CustomStringConvertible, CustomReflect
         case .p521(let key):
             guard let signature = try? P521.Signing.ECDSASignature(rawRepresentation: signature) else { return false }
             return key.isValidSignature(signature, for: SHA512.hash(data: signed))
+        case .ed25519(let key):
+            return signature.count == 64 && key.isValidSignature(signature, for: signed)
         }
     }
 

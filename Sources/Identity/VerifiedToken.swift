@@ -1,6 +1,6 @@
 /// Who a token speaks for, once it has passed.
 package struct VerifiedToken: Hashable, Sendable {
-    /// The user id: never blank.
+    /// The user id. Blank only where the policy does not require one.
     package let userID: String
     /// When the token ends (`exp`). Always present in secure mode.
     package let expiresAt: UnixTime?

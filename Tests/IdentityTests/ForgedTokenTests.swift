@@ -28,7 +28,7 @@ struct ForgedTokenTests {
         for issuer in try [SigningAlgorithm.hs256, .rs256, .es256].map(TestIssuer.init) {
             let verifier = try issuer.verifier()
             let names = [
-                "none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", " RS256", "PS256", "EdDSA", "ES256K", "HS1",
+                "none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", " RS256", "PS256", "ed25519", "ES256K", "HS1",
             ]
             for name in names + SigningAlgorithm.allCases.map(\.rawValue) where name != issuer.algorithm.rawValue {
                 // Properly signed by the right key: the name alone must be reason enough.

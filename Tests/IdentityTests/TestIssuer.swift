@@ -11,6 +11,7 @@ struct TestIssuer: Sendable {
         case p256(P256.Signing.PrivateKey)
         case p384(P384.Signing.PrivateKey)
         case p521(P521.Signing.PrivateKey)
+        case ed25519(Curve25519.Signing.PrivateKey)
     }
 
     let algorithm: SigningAlgorithm
@@ -39,6 +40,10 @@ struct TestIssuer: Sendable {
         case .ecdsa where algorithm == .es384:
             let key = P384.Signing.PrivateKey()
             self.key = .p384(key)
+            self.configuredKey = key.publicKey.pemRepresentation
+        case .eddsa:
+            let key = Curve25519.Signing.PrivateKey()
+            self.key = .ed25519(key)
             self.configuredKey = key.publicKey.pemRepresentation
         case .ecdsa:
             let key = P521.Signing.PrivateKey()
@@ -82,7 +87,40 @@ struct TestIssuer: Sendable {
         case .p256(let key): return Array(try key.signature(for: SHA256.hash(data: data)).rawRepresentation)
         case .p384(let key): return Array(try key.signature(for: SHA384.hash(data: data)).rawRepresentation)
         case .p521(let key): return Array(try key.signature(for: SHA512.hash(data: data)).rawRepresentation)
+        case .ed25519(let key): return Array(try key.signature(for: data))
         }
+    }
+
+    /// The key as an entry of a key set. `members` are added, or replace what is there; nil takes a member away.
+    func jwk(_ keyID: String?, _ members: [String: JSONValue?] = [:]) throws -> JSONValue {
+        var entry: [String: JSONValue] = [:]
+        func point(_ curve: String, _ raw: some Sequence<UInt8>) {
+            let bytes = Array(raw)
+            entry["kty"] = .string("EC")
+            entry["crv"] = .string(curve)
+            entry["x"] = .string(Base64.encodeURL(bytes.prefix(bytes.count / 2)))
+            entry["y"] = .string(Base64.encodeURL(bytes.suffix(bytes.count / 2)))
+        }
+        switch self.key {
+        case .secret(let secret):
+            entry["kty"] = .string("oct")
+            entry["k"] = .string(Base64.encodeURL(secret))
+        case .rsa(let key):
+            let numbers = try key.publicKey.getKeyPrimitives()
+            entry["kty"] = .string("RSA")
+            entry["n"] = .string(Base64.encodeURL(numbers.modulus))
+            entry["e"] = .string(Base64.encodeURL(numbers.publicExponent))
+        case .p256(let key): point("P-256", key.publicKey.rawRepresentation)
+        case .p384(let key): point("P-384", key.publicKey.rawRepresentation)
+        case .p521(let key): point("P-521", key.publicKey.rawRepresentation)
+        case .ed25519(let key):
+            entry["kty"] = .string("OKP")
+            entry["crv"] = .string("Ed25519")
+            entry["x"] = .string(Base64.encodeURL(key.publicKey.rawRepresentation))
+        }
+        if let keyID { entry["kid"] = .string(keyID) }
+        for (name, value) in members { entry[name] = value }
+        return .object(entry)
     }
 
     /// A token of the given texts, signed.

@@ -10,6 +10,8 @@ extension TokenError {
         case .expired: self = .expired
         case .notYetValid: self = .notYetValid
         case .missingUserID: self = .missingUserID
+        case .unknownKey: self = .unknownKey
+        case .keysUnavailable: self = .keysUnavailable
         }
     }
 }
