@@ -1,6 +1,7 @@
 /// The parts of the service that can be asked for before they exist.
 package enum Part: String, CaseIterable, Hashable, Sendable {
-    case logicalPublisher, migrationsProxy, tunnel, shapes, streams, traces, statsd, usageReports, ddlxPermissions
+    case logicalPublisher, migrationsProxy, tunnel, shapes, streams, traces, statsd, usageReports, ddlxPermissions,
+        mirror
 }
 
 extension Settings {
@@ -50,6 +51,9 @@ extension Settings {
         need(
             .streams, when: self.fronts.contains(.streams),
             "The streams front is not built yet: /v1/stream is not served.")
+        need(
+            .mirror, when: self.mirror != nil,
+            "The mirror between streams and tables is not built yet: its flows do not run.")
         need(
             .traces, when: self.telemetry.traceExport != nil,
             "Export of traces (OTEL_EXPORT) is not built yet: no traces leave the process.")

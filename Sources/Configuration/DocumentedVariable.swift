@@ -1,6 +1,10 @@
 /// What is to be told about a variable, for the documentation and for `penstock check`.
 package struct DocumentedVariable: Hashable, Sendable {
-    package var variable: Variable
+    /// Nil for variables of the stream server and the mirror, which are keys of files as well.
+    package var variable: Variable?
+    package var name: String
+    /// Whether the value may never be shown.
+    package var isSecret: Bool
     /// The value when it is not set; nil when there is none.
     package var defaultValue: String?
     /// When it has to be set; nil when never.
@@ -8,13 +12,23 @@ package struct DocumentedVariable: Hashable, Sendable {
     /// What it is for and what it accepts.
     package var summary: String
 
-    package var name: String { self.variable.rawValue }
-
     /// All variables in the order in which they are best read.
-    package static let all: [DocumentedVariable] = Variable.allCases.map(Self.init(documenting:))
+    package static let all: [DocumentedVariable] = Self.ofVariables + Self.streams
+
+    private static let ofVariables = Variable.allCases.filter { $0 != .streamServerPort }.map(Self.init(documenting:))
+
+    init(name: String, defaultValue: String?, isSecret: Bool = false, summary: String) {
+        self.variable = nil
+        self.name = name
+        self.isSecret = isSecret
+        self.defaultValue = defaultValue
+        self.summary = summary
+    }
 
     private init(_ variable: Variable, _ defaultValue: String?, required: String? = nil, _ summary: String) {
         self.variable = variable
+        self.name = variable.rawValue
+        self.isSecret = variable.isSecret
         self.defaultValue = defaultValue
         self.required = required
         self.summary = summary
@@ -131,10 +145,8 @@ package struct DocumentedVariable: Hashable, Sendable {
             self.init(variable, "false", "Whether the shape API is open to everybody.")
         case .electricPort:
             self.init(variable, nil, "Port of an extra listener for the shape API.")
-        case .streamServerPort:
-            self.init(variable, nil, "Port of an extra listener for durable streams; 4437 without a database.")
         default:
-            // Every other variable has its text above; the tests walk the list.
+            // Every other variable has its text above, or as a key of the stream server; the tests walk the list.
             self.init(variable, nil, "")
         }
     }

@@ -33,6 +33,12 @@ struct EnvironmentReader {
                 variable: variable.rawValue, text: text, details: details, isRequired: isRequired))
     }
 
+    /// Notes a problem of a variable that is not read here.
+    mutating func report(name: String, _ text: String) {
+        self.problems.append(
+            ConfigurationReport.Problem(variable: name, text: text, details: [], isRequired: true))
+    }
+
     /// A text that has to be there when `condition` holds.
     mutating func required(_ variable: Variable, when condition: Bool = true) -> String? {
         let text = self.text(variable)

@@ -41,18 +41,26 @@ package struct FrontSelection: Hashable, Sendable {
     /// - Parameters:
     ///   - names: The variables that are set to something.
     ///   - isShapeAPIOpen: Whether `ELECTRIC_INSECURE` is true.
-    static func inferred(from names: Set<String>, isShapeAPIOpen: Bool) -> FrontSelection {
+    ///   - streamOption: An option of the command line that only the stream server has.
+    static func inferred(
+        from names: Set<String>, isShapeAPIOpen: Bool, streamOption: String? = nil
+    ) -> FrontSelection {
         func first(where matches: (Variable) -> Bool) -> String? {
             Variable.allCases.first { names.contains($0.rawValue) && matches($0) }?.rawValue
         }
         let satellite = first(where: \.speaksForSatellite)
         let shapes = first(where: \.speaksForShapes)
         let hasDatabase = names.contains(Variable.databaseURL.rawValue)
+        // The flows between streams and tables need the database for themselves.
+        let mirror = names.filter { $0.hasPrefix("PENSTOCK_MIRROR_") }.min()
+        let stream =
+            streamOption ?? names.filter { $0.hasPrefix("DS_") }.min() ?? mirror
+            ?? ["PENSTOCK_CONFIG", "PENSTOCK_PROFILE"].first(where: names.contains)
         var reasons: [Front: String] = [:]
 
         if let satellite {
             reasons[.satellite] = "\(satellite) is set"
-        } else if hasDatabase, shapes == nil {
+        } else if hasDatabase, shapes == nil, mirror == nil {
             reasons[.satellite] = "DATABASE_URL is set"
         }
         if names.contains(Variable.electricSecret.rawValue) {
@@ -63,7 +71,7 @@ package struct FrontSelection: Hashable, Sendable {
             // Asked for, though without the variable it needs: that one is then reported.
             reasons[.shapes] = "\(shapes) is set"
         }
-        if let stream = names.filter({ $0.hasPrefix("DS_") }).min() {
+        if let stream {
             reasons[.streams] = "\(stream) is set"
         } else if !hasDatabase, reasons.isEmpty {
             reasons[.streams] = "DATABASE_URL is not set"

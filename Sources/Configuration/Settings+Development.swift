@@ -45,6 +45,9 @@ extension Settings {
             features: FeatureFlags(),
             instanceID: "development",
             unavailable: [])
+        if fronts.contains(.streams) {
+            settings.streams = .development(address: nil, dataDirectory: dataDirectory + "/streams")
+        }
         settings.unavailable = settings.missing(from: builtParts)
         return settings
     }

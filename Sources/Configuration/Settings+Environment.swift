@@ -1,7 +1,7 @@
 import Identity
 
 extension Settings {
-    /// Makes settings of environment variables.
+    /// Makes settings of environment variables alone. No file is read but one that `PENSTOCK_CONFIG` names.
     ///
     /// - Parameters:
     ///   - environment: The variables; names that are not ours are ignored.
@@ -13,7 +13,24 @@ extension Settings {
         makeInstanceID: () -> String = { Settings.randomUUID() },
         builtParts: Set<Part> = Settings.builtParts
     ) throws(ConfigurationReport) -> Settings {
-        var loader = SettingsLoader(environment: environment)
+        try Self.load(
+            sources: ConfigurationSources(environment: environment, directory: nil), makeInstanceID: makeInstanceID,
+            builtParts: builtParts)
+    }
+
+    /// Makes settings of environment variables and, for the stream server, of files.
+    ///
+    /// - Parameters:
+    ///   - sources: The variables, the options of the command line and the files.
+    ///   - makeInstanceID: Names the instance when `ELECTRIC_INSTANCE_ID` does not.
+    ///   - builtParts: The parts that exist; see ``unavailable``.
+    /// - Throws: A report of everything that is wrong at once.
+    package static func load(
+        sources: ConfigurationSources,
+        makeInstanceID: () -> String = { Settings.randomUUID() },
+        builtParts: Set<Part> = Settings.builtParts
+    ) throws(ConfigurationReport) -> Settings {
+        var loader = SettingsLoader(sources: sources)
         var settings = loader.load(makeInstanceID: makeInstanceID)
         guard loader.problems.isEmpty else { throw ConfigurationReport(problems: loader.problems) }
         settings.unavailable = settings.missing(from: builtParts)
@@ -35,13 +52,21 @@ extension Settings {
 /// whole environment is looked at; the settings count only if nothing was noted.
 private struct SettingsLoader {
     private var reader: EnvironmentReader
+    private let sources: ConfigurationSources
     private let namesInUse: Set<String>
+    /// What is wrong with the stream server and the mirror.
+    private var streamProblems: [ConfigurationReport.Problem] = []
 
-    var problems: [ConfigurationReport.Problem] { self.reader.problems }
+    var problems: [ConfigurationReport.Problem] {
+        // A variable that is read for both is told about once.
+        let names = Set(self.reader.problems.map(\.variable))
+        return self.reader.problems + self.streamProblems.filter { !names.contains($0.variable) }
+    }
 
-    init(environment: [String: String]) {
-        self.reader = EnvironmentReader(environment: environment)
-        self.namesInUse = Set(environment.filter { !ValueParsing.isBlank($0.value) }.keys)
+    init(sources: ConfigurationSources) {
+        self.sources = sources
+        self.reader = EnvironmentReader(environment: sources.environment)
+        self.namesInUse = Set(sources.environment.filter { !ValueParsing.isBlank($0.value) }.keys)
     }
 
     mutating func load(makeInstanceID: () -> String) -> Settings {
@@ -57,7 +82,8 @@ private struct SettingsLoader {
         let level = self.reader.choice(
             .logLevel, listed: LogSettings.Level.documented.map(\.rawValue), default: LogSettings.Level.info)
         let proxy = self.proxy(wildcard: wildcard, isOn: hasSatellite)
-        let listeners = self.listeners(wildcard: wildcard, fronts: fronts)
+        let stream = fronts.contains(.streams) ? self.streams(isAlone: fronts.enabled == [.streams]) : nil
+        let listeners = self.listeners(wildcard: wildcard, fronts: fronts, streams: stream?.streams.bindAddress)
         let shapeAccess = self.shapeAccess(isOn: fronts.contains(.shapes))
         let features = self.features()
         let telemetry = self.telemetry()
@@ -67,17 +93,36 @@ private struct SettingsLoader {
             resumableWALWindow: self.reader.size(.resumableWALWindow, default: standard.resumableWALWindow),
             transactionCache: self.reader.size(.txnCacheSize, default: standard.transactionCache))
 
-        return Settings(
+        if stream == nil, let name = self.namesInUse.filter({ $0.hasPrefix("PENSTOCK_MIRROR_") }).min() {
+            self.reader.report(name: name, "is set, while the streams front is off. Add streams to PENSTOCK_FRONTS")
+        }
+        if stream?.mirror != nil, database == nil { self.reader.report(.databaseURL, "not set. The mirror needs it") }
+        var settings = Settings(
             fronts: fronts, database: database, listeners: listeners, tokenPolicy: tokenPolicy, writeMode: writeMode,
             proxy: proxy, shapeAccess: shapeAccess, retention: retention, feed: feed, log: LogSettings(level: level),
             telemetry: telemetry, features: features,
             instanceID: self.reader.text(.electricInstanceID) ?? makeInstanceID(), unavailable: [])
+        if let stream {
+            settings.streams = stream.streams
+            settings.streams?.bindAddress = listeners.streams
+            settings.mirror = stream.mirror
+            if self.reader.text(.logLevel) == nil { settings.log.level = stream.streams.logFilter.level.logLevel }
+        }
+        return settings
+    }
+
+    private mutating func streams(isAlone: Bool) -> StreamConfiguration {
+        let hasDatabase = self.namesInUse.contains(Variable.databaseURL.rawValue)
+        let configuration = StreamConfiguration(self.sources, isAlone: isAlone && !hasDatabase)
+        self.streamProblems = configuration.problems
+        return configuration
     }
 
     private mutating func fronts() -> FrontSelection {
         let isShapeAPIOpen = self.reader.boolean(.electricInsecure) ?? false
         guard let text = self.reader.text(.penstockFronts) else {
-            return .inferred(from: self.namesInUse, isShapeAPIOpen: isShapeAPIOpen)
+            let option = self.sources.file != nil ? "--config" : self.sources.profile != nil ? "--profile" : nil
+            return .inferred(from: self.namesInUse, isShapeAPIOpen: isShapeAPIOpen, streamOption: option)
         }
         let names = ValueParsing.commaSeparated(text)
         let fronts = names.compactMap(Front.init(rawValue:))
@@ -124,8 +169,8 @@ private struct SettingsLoader {
         let text = self.reader.required(.authJWTKey)
         let isBase64Encoded = self.reader.boolean(.authJWTKeyIsBase64Encoded) ?? false
         guard let name else { return nil }
-        guard let algorithm = SigningAlgorithm(rawValue: name) else {
-            self.reader.reportChoice(.authJWTAlg, name, listed: SigningAlgorithm.allCases.map(\.rawValue))
+        guard let algorithm = SigningAlgorithm(rawValue: name), SigningAlgorithm.satellite.contains(algorithm) else {
+            self.reader.reportChoice(.authJWTAlg, name, listed: SigningAlgorithm.satellite.map(\.rawValue))
             return nil
         }
         guard let text else { return nil }
@@ -226,17 +271,19 @@ private struct SettingsLoader {
 
     // MARK: Listeners
 
-    private mutating func listeners(wildcard: String, fronts: FrontSelection) -> ListenerSettings {
+    private mutating func listeners(wildcard: String, fronts: FrontSelection, streams address: ListenAddress?)
+        -> ListenerSettings
+    {
         let http = self.reader.port(.httpPort)
         let shapes = self.reader.port(.electricPort)
-        let streams = self.reader.port(.streamServerPort)
+        // Read with the other keys of the stream server; here only for the message.
+        _ = self.reader.port(.streamServerPort)
         // A stream server alone keeps the address its clients know, and opens the other port only on request.
         let isStreamServer = fronts.enabled == [.streams]
         return ListenerSettings(
             http: isStreamServer && http == nil ? nil : ListenAddress(host: wildcard, port: http ?? 5133),
             shapes: fronts.contains(.shapes) ? shapes.map { ListenAddress(host: wildcard, port: $0) } : nil,
-            streams: fronts.contains(.streams) && (streams != nil || isStreamServer)
-                ? ListenAddress(host: "0.0.0.0", port: streams ?? 4437) : nil)
+            streams: address ?? (isStreamServer ? ListenAddress(host: "0.0.0.0", port: 4437) : nil))
     }
 
     private mutating func shapeAccess(isOn: Bool) -> ShapeAccess? {

@@ -30,6 +30,10 @@ package struct Settings: Sendable {
     package var instanceID: String
     /// What is asked for and not built yet, one sentence each, to be told at start-up.
     package var unavailable: [String]
+    /// The durable streams server; nil when that front is off.
+    package var streams: StreamServerSettings?
+    /// The flows between streams and tables; nil when there are none.
+    package var mirror: MirrorSettings?
 }
 
 /// How to reach the database.

@@ -40,7 +40,7 @@ struct AuthenticationSettingsTests {
     }
 
     @Test func algorithmsAreTheNineInCapitals() {
-        let all = SigningAlgorithm.allCases.map(\.rawValue)
+        let all = SigningAlgorithm.satellite.map(\.rawValue)
         #expect(all == ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"])
         for value in ["none", "hs256", "PS256", "EdDSA", "HS256 "] {
             #expect(

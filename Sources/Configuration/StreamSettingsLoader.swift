@@ -1,0 +1,332 @@
+import Identity
+
+/// Turns layers into the settings of the stream server. Values that are wrong are noted and stand in as their defaults,
+/// so that everything is looked at.
+struct StreamSettingsLoader {
+    static let builtInProfiles: Set<String> = ["default", "dev", "prod", "prod-tls", "prod-mtls"]
+
+    var reader: LayeredReader
+    let profile: String
+    var warnings: [String] = []
+
+    init(layers: [ConfigurationLayer], profile: String) {
+        self.reader = LayeredReader(layers: layers)
+        self.profile = profile
+    }
+
+    /// What a profile brings along.
+    static func builtInLayer(profile: String) -> ConfigurationLayer {
+        let production: [StreamKey: ConfigurationLayer.Content] = [
+            .limitsMaxMemoryBytes: .text("536870912"), .limitsMaxStreamBytes: .text("268435456"),
+            .storageMode: .text("file-durable"), .storageDataDir: .text("/var/lib/durable-streams"),
+        ]
+        let versions: ConfigurationLayer.Content = .list(["http1", "http2"])
+        let values: [StreamKey: ConfigurationLayer.Content] =
+            switch profile {
+            case "dev": [.serverBindAddress: .text("127.0.0.1:4437"), .observabilityRustLog: .text("debug")]
+            case "prod": production
+            case "prod-tls", "prod-mtls":
+                production.merging([
+                    .transportMode: .text(String(profile.dropFirst("prod-".count))), .transportHTTPVersions: versions,
+                ]) { $1 }
+            default: [:]
+            }
+        return ConfigurationLayer(profile: profile, values)
+    }
+
+    mutating func load() -> StreamServerSettings {
+        let address = self.bindAddress()
+        let limits = self.limits()
+        let storage = self.storage()
+        let transport = self.transport()
+        let auth = self.auth()
+        let http = self.http()
+        let admin = self.admin(streams: http.basePath, address: address, isProtected: auth != nil)
+        let proxy = self.proxy(transport: transport.mode)
+        let filter = self.logFilter()
+        return StreamServerSettings(
+            profile: self.profile, bindAddress: address, limits: limits, http: http, admin: admin, storage: storage,
+            transport: transport, proxy: proxy, logFilter: filter, auth: auth, warnings: self.warnings)
+    }
+
+    // MARK: Address and limits
+
+    /// The bind address, or the older port where that is set in a later layer. Nil if neither is set.
+    private mutating func bindAddress() -> ListenAddress? {
+        let address = self.reader.find(.serverBindAddress)
+        var result: ListenAddress?
+        if let address, !ValueParsing.isBlank(address.text) {
+            result = Self.socketAddress(address.text)
+            if result == nil {
+                self.reader.invalid(
+                    address, "Must be an IP address and a port, such as 0.0.0.0:4437 or [::]:4437")
+            }
+        }
+        guard let port = self.reader.find(.serverPort), !ValueParsing.isBlank(port.text) else { return result }
+        guard let number = ValueParsing.port(port.text) else {
+            self.reader.invalid(port, "Must be a port number from 1 to 65535")
+            return result
+        }
+        if let address, address.layer >= port.layer { return result }
+        return ListenAddress(host: result?.host ?? "0.0.0.0", port: number)
+    }
+
+    static func socketAddress(_ text: String) -> ListenAddress? {
+        guard let colon = text.lastIndex(of: ":"),
+            let number = ValueParsing.integer(String(text[text.index(after: colon)...])),
+            let port = UInt16(exactly: number)
+        else { return nil }
+        var host = text[..<colon]
+        if host.first == "[", host.last == "]" {
+            host = host.dropFirst().dropLast()
+            guard host.contains(":") else { return nil }
+        } else if host.contains(":") {
+            return nil
+        }
+        return NetworkAddress(String(host)) == nil ? nil : ListenAddress(host: String(host), port: port)
+    }
+
+    private mutating func limits() -> StreamServerSettings.Limits {
+        var limits = StreamServerSettings.Limits()
+        func bytes(_ number: Int?) -> ByteCount? { number.map { ByteCount(bytes: Int64($0)) } }
+        let positive = 1...Int.max
+        limits.maximumMemory = bytes(self.reader.integer(.limitsMaxMemoryBytes, in: positive)) ?? limits.maximumMemory
+        limits.maximumMemoryStream =
+            bytes(self.reader.integer(.limitsMaxStreamBytes, in: positive)) ?? limits.maximumMemoryStream
+        limits.maximumRequestBody =
+            bytes(self.reader.integer(.limitsMaxRequestBodyBytes, in: positive)) ?? limits.maximumRequestBody
+        limits.maximumDisk = bytes(
+            self.reader.integer(.limitsMaxDiskBytes, in: 0...Int.max).flatMap { $0 > 0 ? $0 : nil })
+        limits.maximumDiskStream = bytes(
+            self.reader.integer(.limitsMaxDiskStreamBytes, in: 0...Int.max).flatMap { $0 > 0 ? $0 : nil })
+        limits.maximumNameBytes =
+            self.reader.integer(.limitsMaxStreamNameBytes, in: positive) ?? limits.maximumNameBytes
+        limits.maximumNameSegments =
+            self.reader.integer(.limitsMaxStreamNameSegments, in: positive) ?? limits.maximumNameSegments
+        limits.maximumStorageJobs =
+            self.reader.integer(.limitsMaxStorageJobs, in: positive) ?? limits.maximumStorageJobs
+        return limits
+    }
+
+    // MARK: HTTP
+
+    private mutating func http() -> StreamServerSettings.HTTP {
+        var http = StreamServerSettings.HTTP()
+        let origins = self.reader.list(.httpCORSOrigins) ?? ["*"]
+        let allowsWildcard = self.reader.boolean(.httpAllowWildcardCORS) ?? false
+        if origins == ["*"] {
+            if !allowsWildcard, self.profile.hasPrefix("prod") {
+                self.reader.report(
+                    .httpCORSOrigins,
+                    """
+                    is "*", which the profile \(self.profile) refuses. Name the origins of your sites, or set \
+                    \(StreamKey.httpAllowWildcardCORS.environmentName)=true
+                    """)
+            } else if !allowsWildcard {
+                self.warnings.append(
+                    "Pages of every origin may call the stream server (\(StreamKey.httpCORSOrigins.environmentName) is *)."
+                )
+            }
+        } else if let found = self.reader.find(.httpCORSOrigins) {
+            if origins.isEmpty || origins.contains("") {
+                self.reader.invalid(found, "No entry of the list may be empty")
+            } else if let wrong = origins.first(where: { !Self.isOrigin($0) }) {
+                self.reader.report(
+                    found.label,
+                    """
+                    has invalid value: \(ValueParsing.quoted(wrong)). Must be * alone, or a list of origins \
+                    such as https://app.example
+                    """)
+            } else {
+                http.origins = .listed(origins)
+            }
+        }
+        if let found = self.reader.find(.httpStreamBasePath) {
+            if let path = self.path(found) { http.basePath = path }
+        }
+        for reserved in ["/healthz", "/readyz", "/metrics"] where Self.overlap(http.basePath, reserved) {
+            self.reader.report(.httpStreamBasePath, "overlaps \(reserved). Choose another path")
+        }
+        http.allowsInsecureWebhooks = self.reader.boolean(.httpAllowInsecureWebhooks) ?? false
+        http.cache = self.reader.choice(.httpCache) ?? .public
+        return http
+    }
+
+    private static func isOrigin(_ text: String) -> Bool {
+        guard let range = text.firstRange(of: "://"), range.lowerBound > text.startIndex else { return false }
+        let host = text[range.upperBound...]
+        return !host.isEmpty
+            && text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2a && $0 != 0x22 && $0 != 0x2c }
+            && !host.contains("/") && !host.contains("?") && !host.contains("#") && !host.contains("@")
+    }
+
+    /// A literal absolute path. A slash at its end is cut off, as older versions did.
+    private mutating func path(_ found: LayeredReader.Found) -> String? {
+        var text = found.text
+        if text.count > 1, text.last == "/" {
+            text.removeLast()
+            self.warnings.append("The slash at the end of \(found.label) is left out.")
+        }
+        let segments = text.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+        let isLiteral = text.utf8.allSatisfy { byte in
+            (0x21...0x7e).contains(byte) && !"*?#{}%\\\"<>^`|:".utf8.contains(byte)
+        }
+        guard text.first == "/", isLiteral, !segments.contains(where: { ["", ".", ".."].contains($0) }) else {
+            self.reader.invalid(
+                found, "Must be an absolute path such as /v1/stream, without wildcards, blanks and query")
+            return nil
+        }
+        return text
+    }
+
+    /// Whether one path is the other or lies below it.
+    static func overlap(_ left: String, _ right: String) -> Bool {
+        left == right || left.hasPrefix(right + "/") || right.hasPrefix(left + "/")
+    }
+
+    private mutating func admin(
+        streams: String, address: ListenAddress?, isProtected: Bool
+    ) -> StreamServerSettings.Admin {
+        var admin = StreamServerSettings.Admin()
+        admin.isEnabled = self.reader.boolean(.adminEnabled) ?? false
+        let found = self.reader.find(.adminBasePath)
+        if let found, let path = self.path(found) { admin.basePath = path }
+        if found != nil || admin.isEnabled, Self.overlap(admin.basePath, streams) {
+            self.reader.report(
+                .adminBasePath,
+                "overlaps the path of the streams, \(ValueParsing.quoted(streams)). Choose paths apart from each other")
+        }
+        let isLocal = address.flatMap { NetworkAddress($0.host) }?.isLoopback ?? false
+        if admin.isEnabled, !isLocal, !isProtected {
+            self.warnings.append(
+                "The listing of streams (\(admin.basePath)) is open to everybody who reaches the server.")
+        }
+        return admin
+    }
+
+    // MARK: Storage
+
+    private enum StorageName: String, CaseIterable {
+        case memory
+        case fileFast = "file-fast"
+        case fileDurable = "file-durable"
+        case acid
+    }
+
+    private mutating func storage() -> StreamServerSettings.Storage {
+        var storage = StreamServerSettings.Storage()
+        let shards = self.reader.integer(.storageAcidShardCount, in: 1...256) ?? 16
+        if shards & (shards - 1) != 0, let found = self.reader.find(.storageAcidShardCount) {
+            self.reader.invalid(found, "Must be a power of two from 1 to 256")
+        }
+        let backend: StreamServerSettings.Storage.Backend =
+            self.reader.choice(.storageAcidBackend, also: ["memory": .memory]) ?? .file
+        let aliases: [String: StorageName] = [
+            "fast": .fileFast, "file": .fileDurable, "durable": .fileDurable, "redb": .acid,
+        ]
+        switch self.reader.choice(.storageMode, also: aliases) ?? StorageName.memory {
+        case .memory: storage.mode = .memory
+        case .fileFast: storage.mode = .fileFast
+        case .fileDurable: storage.mode = .fileDurable
+        case .acid: storage.mode = .acid(backend, shards: shards)
+        }
+        if let found = self.reader.find(.storageDataDir) {
+            if !ValueParsing.isBlank(found.text) {
+                storage.dataDirectory = found.text
+            } else if storage.mode.usesDisk {
+                self.reader.report(found.label, "is empty. The storage mode \(storage.mode.name) needs a directory")
+            }
+        }
+        return storage
+    }
+
+    // MARK: Proxy and log
+
+    private enum IdentityMode: String, CaseIterable {
+        case none, header
+    }
+
+    private mutating func proxy(transport: StreamServerSettings.Transport.Mode) -> StreamServerSettings.Proxy {
+        var proxy = StreamServerSettings.Proxy()
+        proxy.isEnabled = self.reader.boolean(.proxyEnabled) ?? false
+        proxy.family = self.reader.choice(.proxyForwardedHeaders) ?? .none
+        for text in self.reader.list(.proxyTrustedProxies) ?? [] {
+            if let network = NetworkPrefix(text) {
+                proxy.trusted.append(network)
+            } else {
+                self.reader.report(
+                    .proxyTrustedProxies,
+                    """
+                    has invalid value: \(ValueParsing.quoted(text)). Must be a list of addresses and networks, \
+                    such as 10.0.0.0/8
+                    """)
+            }
+        }
+        let mode: IdentityMode = self.reader.choice(.proxyIdentityMode) ?? .none
+        let header = self.reader.text(.proxyIdentityHeaderName)
+        let requiresTLS = self.reader.boolean(.proxyIdentityRequireTLS) ?? true
+
+        guard proxy.isEnabled else {
+            let set: [(StreamKey, Bool)] = [
+                (.proxyForwardedHeaders, proxy.family != .none), (.proxyTrustedProxies, !proxy.trusted.isEmpty),
+                (.proxyIdentityMode, mode != .none), (.proxyIdentityHeaderName, header != nil),
+                (.proxyIdentityRequireTLS, !requiresTLS),
+            ]
+            for (key, isSet) in set where isSet {
+                self.reader.report(
+                    key,
+                    "is set, while no proxy is trusted. Set \(StreamKey.proxyEnabled.environmentName)=true or remove it"
+                )
+            }
+            return proxy
+        }
+        if proxy.family == .none {
+            self.reader.report(.proxyForwardedHeaders, "not set. Name what the proxy sets: x-forwarded or forwarded")
+        }
+        if proxy.trusted.isEmpty {
+            self.reader.report(.proxyTrustedProxies, "not set. Name at least one address or network of the proxy")
+        }
+        switch (mode, header) {
+        case (.none, nil): break
+        case (.none, .some):
+            self.reader.report(
+                .proxyIdentityHeaderName, "is set without \(StreamKey.proxyIdentityMode.environmentName)=header")
+        case (.header, nil): self.reader.report(.proxyIdentityHeaderName, "not set. The identity mode header needs it")
+        case (.header, let name?):
+            if !Self.isHeaderName(name), let found = self.reader.find(.proxyIdentityHeaderName) {
+                self.reader.invalid(found, "Must be the name of a header")
+            }
+            proxy.identity = .init(header: name, requiresTLS: requiresTLS)
+        }
+        if mode == .header, transport != .mtls {
+            self.reader.report(
+                .proxyIdentityMode,
+                "is header, which needs \(StreamKey.transportMode.environmentName)=mtls: nobody else may speak for users"
+            )
+        }
+        return proxy
+    }
+
+    /// A token of RFC 9110.
+    static func isHeaderName(_ text: String) -> Bool {
+        !text.isEmpty
+            && text.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"):
+                    true
+                default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
+                }
+            }
+    }
+
+    private mutating func logFilter() -> LogFilter {
+        guard let found = self.reader.find(.observabilityRustLog), !ValueParsing.isBlank(found.text) else {
+            return LogFilter()
+        }
+        if let filter = LogFilter(parsing: found.text) { return filter }
+        self.reader.invalid(
+            found, "Must be a level (off, error, warn, info, debug, trace) or a list such as info,http=debug")
+        return LogFilter()
+    }
+}
