@@ -57,3 +57,28 @@ enum UTF8Sequence {
         return 0
     }
 }
+
+extension UTF8Sequence {
+    /// Whether all of `bytes` is well-formed.
+    static func isValid(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let base = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return true }
+        let end = base + bytes.count
+        var cursor = base
+        while cursor < end {
+            while end - cursor >= 8,
+                UnsafeRawPointer(cursor).loadUnaligned(as: UInt64.self) & 0x8080_8080_8080_8080 == 0
+            {
+                cursor += 8
+            }
+            guard cursor < end else { return true }
+            if cursor.pointee < 0x80 {
+                cursor += 1
+                continue
+            }
+            let length = Self.length(at: cursor, end: end)
+            guard length > 0 else { return false }
+            cursor += length
+        }
+        return true
+    }
+}

@@ -1,0 +1,62 @@
+/// The names of streams: what stands in a path behind the stream root.
+package struct StreamNameRules: Hashable, Sendable {
+    package var maximumBytes: Int
+    package var maximumSegments: Int
+
+    package init(maximumBytes: Int = 1024, maximumSegments: Int = 8) {
+        self.maximumBytes = maximumBytes
+        self.maximumSegments = maximumSegments
+    }
+
+    /// First segment of the paths that belong to the control API.
+    package static let reservedSegment = "__ds"
+
+    /// The name in a request path.
+    ///
+    /// - Parameter path: what follows the stream root, still percent-encoded, with or without one leading slash.
+    package func name(path: some StringProtocol) throws(StreamError) -> String {
+        guard let decoded = HeaderText.percentDecoded(path) else {
+            throw StreamError(.invalidStreamName, "The path is not valid percent-encoded UTF-8.")
+        }
+        return try self.name(decoded: decoded.hasPrefix("/") ? String(decoded.dropFirst()) : decoded)
+    }
+
+    /// Checks a name that is not percent-encoded and has no leading slash.
+    package func name(decoded name: String) throws(StreamError) -> String {
+        if let fault = self.fault(in: name) { throw StreamError(.invalidStreamName, fault) }
+        return name
+    }
+
+    private func fault(in name: String) -> String? {
+        if name.isEmpty { return "The name is empty." }
+        if name.utf8.count > self.maximumBytes { return "The name is longer than \(self.maximumBytes) bytes." }
+        if name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) { return "The name holds a control character." }
+        var segments = 0
+        for segment in name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
+            segments += 1
+            if segment.isEmpty { return "The name has an empty segment." }
+            if segment.elementsEqual(".".utf8) || segment.elementsEqual("..".utf8) {
+                return "The name has a dot segment."
+            }
+            if segments == 1, segment.elementsEqual(Self.reservedSegment.utf8) {
+                return "Names that begin with \(Self.reservedSegment) are reserved."
+            }
+        }
+        return segments > self.maximumSegments ? "The name has more than \(self.maximumSegments) segments." : nil
+    }
+
+    /// The name in a value of `Stream-Forked-From`: an absolute path under the stream root.
+    package func name(forkSource value: String, root: String) throws(StreamError) -> String {
+        let path = HeaderText.trimmed(value)
+        guard path.hasPrefix(root), path.dropFirst(root.count).first == "/", !path.contains("?"), !path.contains("#")
+        else {
+            throw StreamError(.badRequest, "Stream-Forked-From must be the path of a stream of this server.")
+        }
+        return try self.name(path: path.dropFirst(root.count + 1))
+    }
+
+    /// A name as it stands in a URL.
+    package static func encodedPath(_ name: String) -> String {
+        HeaderText.percentEncodedPath(name)
+    }
+}

@@ -1,0 +1,248 @@
+import NIOCore
+
+/// All subscriptions of a service, as one machine: events in, actions out. Time, chance and the hash function come from
+/// outside; tokens leave it once and are kept as digests only.
+package struct SubscriptionSet: Sendable {
+    package struct Settings: Sendable {
+        package var names: StreamNameRules
+        package var allowsLocalWebhooks: Bool
+        /// Absolute URL of the control API, without a slash at its end: `https://host/v1/stream/__ds`.
+        package var controlURL: String
+        /// Most subscriptions, living and tombstones together.
+        package var maximumSubscriptions: Int
+        /// Most links of one subscription; streams found beyond it are not followed.
+        package var maximumLinks: Int
+        /// Bounds of the back-off, in milliseconds.
+        package var firstRetry: UInt64
+        package var longestRetry: UInt64
+
+        package init(
+            controlURL: String, names: StreamNameRules = StreamNameRules(), allowsLocalWebhooks: Bool = false,
+            maximumSubscriptions: Int = 10_000, maximumLinks: Int = 100_000, firstRetry: UInt64 = 1000,
+            longestRetry: UInt64 = 60_000
+        ) {
+            self.controlURL = controlURL
+            self.names = names
+            self.allowsLocalWebhooks = allowsLocalWebhooks
+            self.maximumSubscriptions = maximumSubscriptions
+            self.maximumLinks = maximumLinks
+            self.firstRetry = firstRetry
+            self.longestRetry = longestRetry
+        }
+    }
+
+    package typealias Digest = @Sendable ([UInt8]) -> [UInt8]
+    package typealias Chance = @Sendable () -> UInt64
+
+    package let settings: Settings
+    let digest: Digest
+    let chance: Chance
+    package internal(set) var subscriptions: [String: Subscription] = [:]
+    /// Names of deleted subscriptions; they are not given again.
+    package internal(set) var tombstones: Set<String> = []
+    /// Which subscriptions follow a stream. Streams that were looked at and found to concern no one have an empty list.
+    var followers: [String: [String]] = [:]
+
+    /// - Parameters:
+    ///   - digest: SHA-256.
+    ///   - chance: a secure source of random numbers.
+    package init(settings: Settings, digest: @escaping Digest, chance: @escaping Chance) {
+        self.settings = settings
+        self.digest = digest
+        self.chance = chance
+    }
+
+    package static let maximumIDLength = 256
+
+    package var isEmpty: Bool { self.subscriptions.isEmpty }
+
+    // MARK: Configuration
+
+    /// PUT: creates a subscription, or confirms an equal one.
+    ///
+    /// - Parameter streams: every stream there is, with its tail; asked for only when needed.
+    package mutating func put(
+        _ id: String, body: ByteBuffer, streams: () -> [(name: String, tail: UInt64)], at now: UInt64
+    ) throws(SubscriptionError) -> (isNew: Bool, actions: [SubscriptionAction]) {
+        guard !id.isEmpty, id.utf8.count <= Self.maximumIDLength, !id.contains("/"),
+            id.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
+        else { throw SubscriptionError(.invalidRequest, "The name of the subscription is invalid.") }
+        let configuration = try SubscriptionConfiguration(
+            body: body, names: self.settings.names, allowsLocalWebhooks: self.settings.allowsLocalWebhooks)
+        if let existing = self.subscriptions[id] {
+            guard existing.configuration == configuration else {
+                throw SubscriptionError(
+                    .subscriptionAlreadyExists, "A subscription with another configuration has this name.")
+            }
+            return (false, [])
+        }
+        guard !self.tombstones.contains(id) else {
+            throw SubscriptionError(.subscriptionAlreadyExists, "A deleted subscription had this name.")
+        }
+        guard self.subscriptions.count + self.tombstones.count < self.settings.maximumSubscriptions else {
+            throw SubscriptionError(.unavailable, "There are as many subscriptions as the service keeps.")
+        }
+        var subscription = Subscription(id: id, configuration: configuration, createdAt: now)
+        let explicit = Set(configuration.streams)
+        for name in configuration.streams {
+            subscription.addLink(name, Subscription.Link(isExplicit: true, isGlob: false, acked: 0, tail: 0))
+        }
+        for (name, tail) in streams() {
+            let isGlob = self.isFollowed(name, by: configuration)
+            guard isGlob || explicit.contains(name) else { continue }
+            guard explicit.contains(name) || subscription.links.count < self.settings.maximumLinks else { continue }
+            subscription.addLink(
+                name,
+                Subscription.Link(isExplicit: explicit.contains(name), isGlob: isGlob, acked: tail, tail: tail))
+        }
+        self.subscriptions[id] = subscription
+        self.rebuildFollowers()
+        return (true, [.persist])
+    }
+
+    /// Whether the pattern of a subscription takes a stream in. The stream that carries its wake events never is: each
+    /// event would cause the next.
+    func isFollowed(_ name: String, by configuration: SubscriptionConfiguration) -> Bool {
+        if case .pullWake(name) = configuration.delivery { return false }
+        return configuration.pattern?.matches(name) ?? false
+    }
+
+    func rebuilt() -> [String: [String]] {
+        var followers: [String: [String]] = [:]
+        for (id, subscription) in self.subscriptions {
+            for name in subscription.links.keys { followers[name, default: []].append(id) }
+        }
+        return followers
+    }
+
+    mutating func rebuildFollowers() {
+        self.followers = self.rebuilt()
+    }
+
+    package func subscription(_ id: String) throws(SubscriptionError) -> Subscription {
+        guard let subscription = self.subscriptions[id] else {
+            throw SubscriptionError(.subscriptionNotFound, "There is no such subscription.")
+        }
+        return subscription
+    }
+
+    /// DELETE of a subscription: its name stays taken, what is under way for it fails from now on.
+    package mutating func delete(_ id: String) throws(SubscriptionError) -> [SubscriptionAction] {
+        if self.tombstones.contains(id) { return [] }
+        _ = try self.subscription(id)
+        self.subscriptions[id] = nil
+        self.tombstones.insert(id)
+        self.rebuildFollowers()
+        return [.persist]
+    }
+
+    /// POST of explicit links, at the tails that the streams have now.
+    package mutating func addStreams(
+        _ id: String, body: ByteBuffer, tail: (String) -> UInt64?
+    ) throws(SubscriptionError) -> [SubscriptionAction] {
+        var subscription = try self.subscription(id)
+        guard let document = JSONValue(body), let list = document["streams"] else {
+            throw SubscriptionError(.invalidRequest, "The body must be an object with streams.")
+        }
+        let names = try SubscriptionConfiguration.names(list, rules: self.settings.names)
+        guard subscription.links.count + names.count <= self.settings.maximumLinks else {
+            throw SubscriptionError(.unavailable, "The subscription follows as many streams as it can.")
+        }
+        for name in names {
+            if subscription.links[name] != nil {
+                subscription.updateLink(name) { $0.isExplicit = true }
+            } else {
+                let tail = tail(name) ?? 0
+                subscription.addLink(
+                    name,
+                    Subscription.Link(
+                        isExplicit: true, isGlob: self.isFollowed(name, by: subscription.configuration), acked: tail,
+                        tail: tail))
+                self.followers[name, default: []].append(id)
+            }
+        }
+        self.subscriptions[id] = subscription
+        return [.persist]
+    }
+
+    /// DELETE of one explicit link; what the pattern takes in stays.
+    package mutating func removeStream(_ id: String, name: String) throws(SubscriptionError) -> [SubscriptionAction] {
+        var subscription = try self.subscription(id)
+        guard let link = subscription.links[name], link.isExplicit else { return [] }
+        if link.isGlob {
+            subscription.updateLink(name) { $0.isExplicit = false }
+        } else {
+            subscription.removeLink(name)
+            self.followers[name]?.removeAll { $0 == id }
+        }
+        self.subscriptions[id] = subscription
+        return [.persist]
+    }
+
+    // MARK: Streams
+
+    /// A stream was created or appended to. Call it before the writer is answered, so that a worker who knows of the
+    /// data finds it pending.
+    ///
+    /// - Parameter previousTail: the tail before; a stream seen for the first time is followed from there.
+    package mutating func streamChanged(
+        _ name: String, previousTail: UInt64, tail: UInt64, at now: UInt64
+    ) -> [SubscriptionAction] {
+        if self.subscriptions.isEmpty { return [] }
+        var actions: [SubscriptionAction] = []
+        if self.followers[name] == nil {
+            if self.discover(name, tail: previousTail) { actions.append(.persist) }
+        }
+        for id in self.followers[name] ?? [] {
+            self.subscriptions[id]?.updateLink(name) { $0.tail = max($0.tail, tail) }
+            actions += self.wakeIfNeeded(id, at: now)
+        }
+        return Self.merged(actions)
+    }
+
+    private mutating func discover(_ name: String, tail: UInt64) -> Bool {
+        // Why: names that concern no one are remembered to be passed over quickly, but not without bound.
+        if self.followers.count > 4 * self.settings.maximumLinks { self.rebuildFollowers() }
+        var found: [String] = []
+        for (id, subscription) in self.subscriptions
+        where self.isFollowed(name, by: subscription.configuration)
+            && subscription.links.count < self.settings.maximumLinks
+        {
+            self.subscriptions[id]?.addLink(
+                name, Subscription.Link(isExplicit: false, isGlob: true, acked: tail, tail: tail))
+            found.append(id)
+        }
+        self.followers[name] = found
+        return !found.isEmpty
+    }
+
+    /// A stream was deleted or has expired. Explicit links stay and begin anew with the next stream of that name.
+    package mutating func streamRemoved(_ name: String) -> [SubscriptionAction] {
+        guard let ids = self.followers[name], !ids.isEmpty else {
+            self.followers[name] = nil
+            return []
+        }
+        var left: [String] = []
+        for id in ids {
+            guard let link = self.subscriptions[id]?.links[name] else { continue }
+            self.subscriptions[id]?.wake?.snapshot[name] = nil
+            if link.isExplicit {
+                self.subscriptions[id]?.updateLink(name) {
+                    $0.acked = 0
+                    $0.tail = 0
+                }
+                left.append(id)
+            } else {
+                self.subscriptions[id]?.removeLink(name)
+            }
+        }
+        self.followers[name] = left.isEmpty ? nil : left
+        return [.persist]
+    }
+
+    /// One `persist`, in front, for however many were collected.
+    static func merged(_ actions: [SubscriptionAction]) -> [SubscriptionAction] {
+        guard actions.contains(.persist) else { return actions }
+        return [.persist] + actions.filter { $0 != .persist }
+    }
+}
