@@ -6,7 +6,8 @@ extension HeaderText {
         var iterator = text.utf8.makeIterator()
         while let byte = iterator.next() {
             if byte == UInt8(ascii: "%") {
-                guard let high = iterator.next().flatMap(Self.hexDigit), let low = iterator.next().flatMap(Self.hexDigit)
+                guard let high = iterator.next().flatMap(Self.hexDigit),
+                    let low = iterator.next().flatMap(Self.hexDigit)
                 else { return nil }
                 bytes.append(high << 4 | low)
             } else {

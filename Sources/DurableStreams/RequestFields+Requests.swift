@@ -38,7 +38,8 @@ extension RequestFields {
         case (let text?, nil):
             guard let seconds = HeaderText.decimal(HeaderText.trimmed(text), maximum: Lifetime.maximumSeconds) else {
                 throw StreamError(
-                    .badRequest, "Stream-TTL must be a whole number of seconds, no more than \(Lifetime.maximumSeconds).")
+                    .badRequest,
+                    "Stream-TTL must be a whole number of seconds, no more than \(Lifetime.maximumSeconds).")
             }
             return .ttl(seconds: seconds)
         case (nil, let text?):
@@ -70,7 +71,8 @@ extension RequestFields {
         }
         var subOffset: UInt64 = 0
         if let text = self.forkSubOffset {
-            guard let parsed = HeaderText.decimal(HeaderText.trimmed(text), maximum: StreamOffset.maximumPosition) else {
+            guard let parsed = HeaderText.decimal(HeaderText.trimmed(text), maximum: StreamOffset.maximumPosition)
+            else {
                 throw StreamError(.badRequest, "Stream-Fork-Sub-Offset must be a whole number.")
             }
             subOffset = parsed

@@ -72,7 +72,8 @@ extension SubscriptionSet {
                     offset.position >= link.acked, offset.position <= link.tail
                 else {
                     throw SubscriptionError(
-                        .invalidOffset, "An ack must name a followed stream, and lie between its last ack and its tail.")
+                        .invalidOffset, "An ack must name a followed stream, and lie between its last ack and its tail."
+                    )
                 }
                 acks.append((name, offset.position))
             }
