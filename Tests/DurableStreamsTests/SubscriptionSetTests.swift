@@ -344,6 +344,11 @@ struct SubscriptionSetTests {
             try self.ack(&set, wake, token: token, acks: [("events/a", 5)], done: true, at: Self.start + 1900)
         }
         #expect(late?.code == .fenced)
+        // Not even with the names of the new wake: the old token is not its own.
+        let borrowed = #expect(throws: SubscriptionError.self) {
+            try self.ack(&set, second, token: token, acks: [("events/a", 5)], done: true, at: Self.start + 1900)
+        }
+        #expect(borrowed?.code == .fenced)
     }
 
     // MARK: Pull-wake
