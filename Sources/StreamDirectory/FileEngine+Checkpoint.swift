@@ -30,8 +30,6 @@ extension FileEngine {
 
     /// Streams that go through a checkpoint together.
     private static let batchCount = 2048
-    /// Above so many files one sync of the file system takes their place.
-    private static let fileSyncLimit = 32
     private static let writeCount = 1 << 20
 
     func checkpoint(_ directory: StreamDirectory, _ state: inout CheckpointState) throws(StoreError) {
@@ -239,7 +237,7 @@ extension FileEngine {
 
     private func sync(_ unsynced: Unsynced) throws(StoreError) {
         do throws(FileError) {
-            if unsynced.files.count + unsynced.folders.count > Self.fileSyncLimit {
+            if unsynced.files.count + unsynced.folders.count > self.configuration.fileSyncLimit {
                 try self.fileSystem.syncFileSystem(of: self.pool.directory)
                 return
             }

@@ -71,6 +71,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     package var metadataSegmentBytes: UInt64 = 32 << 20
     /// Outdated records that the log of the metadata may have beside as many as there are streams.
     package var metadataSlack = 16_384
+    /// A checkpoint that wrote more files than this syncs the file system once instead of each of them.
+    package var fileSyncLimit = 32
     /// Most size of one LMDB environment it may grow to.
     package var acidMapLimit = 1 << 40
     /// First size of one LMDB environment.

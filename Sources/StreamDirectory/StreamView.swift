@@ -67,6 +67,13 @@ package struct StreamReading: Sendable {
     package var end: UInt64
     package var pieces: [StreamPiece]
 
+    package init(view: StreamView, start: UInt64, end: UInt64, pieces: [StreamPiece]) {
+        self.view = view
+        self.start = start
+        self.end = end
+        self.pieces = pieces
+    }
+
     package var isAtTail: Bool { self.end == self.view.tail }
     /// Whether there is nothing after `end`, ever.
     package var isFinal: Bool { self.isAtTail && self.view.isClosed }

@@ -15,7 +15,6 @@ import Testing
 /// The storage modes that tests run in.
 enum TestMode: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case memory, fileFast, fileDurable, acid
-    static let allCases: [TestMode] = [.memory, .fileFast, .fileDurable]
 
     var mode: StorageMode {
         switch self {

@@ -1,0 +1,202 @@
+import CLMDB
+import DurableStreams
+import NIOCore
+import StreamStore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// One LMDB file with its tables.
+///
+/// - `streams`: identity → state; 0 → the next identity.
+/// - `records`: identity, end position → CRC-32C (4), messages (4), bytes of the append.
+/// - `garbage`: identities whose records are still to be removed.
+///
+/// Keys are big-endian, so that they sort as numbers; the numbers in values are little-endian.
+final class LMDBEnvironment: @unchecked Sendable {
+    // Why unchecked: LMDB allows one writer and many readers at a time; the map grows under the exclusive lock.
+
+    /// A return code of LMDB: negative ones are its own, others the system's.
+    struct Fault: Error {
+        var code: Int32
+
+        var isMapFull: Bool { self.code == MDB_MAP_FULL }
+        var isDiskFull: Bool { SystemError.full.contains(self.code) }
+
+        func storeError(_ path: String) -> StoreError {
+            StoreError(
+                self.isDiskFull ? .diskFull : .io, String(cString: mdb_strerror(self.code)), file: path,
+                systemError: self.code > 0 ? self.code : nil)
+        }
+    }
+
+    let path: String
+    private let environment: OpaquePointer
+    private(set) var streams: MDB_dbi = 0
+    private(set) var records: MDB_dbi = 0
+    private(set) var garbage: MDB_dbi = 0
+    /// Shared by transactions, exclusive for a change of the map's size.
+    private let mapLock = UnsafeMutablePointer<pthread_rwlock_t>.allocate(capacity: 1)
+    private var mapBytes: Int
+    private let mapLimit: Int
+
+    init(path: String, mapBytes: Int, mapLimit: Int) throws(StoreError) {
+        var environment: OpaquePointer?
+        guard mdb_env_create(&environment) == 0, let environment else {
+            throw StoreError(.io, "no LMDB environment", file: path)
+        }
+        self.path = path
+        self.environment = environment
+        self.mapBytes = mapBytes
+        self.mapLimit = mapLimit
+        self.mapLock.initialize(to: pthread_rwlock_t())
+        pthread_rwlock_init(self.mapLock, nil)
+        do throws(Fault) {
+            try Self.check(mdb_env_set_maxdbs(environment, 4))
+            try Self.check(mdb_env_set_maxreaders(environment, 1024))
+            try Self.check(mdb_env_set_mapsize(environment, mapBytes))
+            try Self.check(mdb_env_open(environment, path, UInt32(MDB_NOSUBDIR | MDB_NOTLS), 0o600))
+            var info = MDB_envinfo()
+            try Self.check(mdb_env_info(environment, &info))
+            self.mapBytes = info.me_mapsize
+            var tables: [MDB_dbi] = []
+            try self.write { transaction throws(Fault) in
+                for name in ["streams", "records", "garbage"] {
+                    var table: MDB_dbi = 0
+                    try Self.check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE), &table))
+                    tables.append(table)
+                }
+            }
+            (self.streams, self.records, self.garbage) = (tables[0], tables[1], tables[2])
+        } catch {
+            throw error.storeError(path)
+        }
+    }
+
+    deinit {
+        mdb_env_close(self.environment)
+        pthread_rwlock_destroy(self.mapLock)
+        self.mapLock.deallocate()
+    }
+
+    static func check(_ code: Int32) throws(Fault) {
+        guard code == 0 else { throw Fault(code: code) }
+    }
+
+    /// Runs one transaction; durable on return. One thread at a time. The map grows as needed, and then `body` runs again.
+    func write(_ body: (OpaquePointer) throws(Fault) -> Void) throws(Fault) {
+        while true {
+            do throws(Fault) {
+                pthread_rwlock_rdlock(self.mapLock)
+                defer { pthread_rwlock_unlock(self.mapLock) }
+                var transaction: OpaquePointer?
+                try Self.check(mdb_txn_begin(self.environment, nil, 0, &transaction))
+                guard let transaction else { throw Fault(code: EINVAL) }
+                do throws(Fault) {
+                    try body(transaction)
+                } catch {
+                    mdb_txn_abort(transaction)
+                    throw error
+                }
+                try Self.check(mdb_txn_commit(transaction))
+                return
+            } catch {
+                guard error.isMapFull, self.mapBytes < self.mapLimit else { throw error }
+                try self.grow()
+            }
+        }
+    }
+
+    private func grow() throws(Fault) {
+        pthread_rwlock_wrlock(self.mapLock)
+        defer { pthread_rwlock_unlock(self.mapLock) }
+        let bytes = min(self.mapBytes * 2, self.mapLimit)
+        try Self.check(mdb_env_set_mapsize(self.environment, bytes))
+        self.mapBytes = bytes
+    }
+
+    /// Runs a reading transaction.
+    func read<Result>(_ body: (OpaquePointer) throws(Fault) -> Result) throws(Fault) -> Result {
+        pthread_rwlock_rdlock(self.mapLock)
+        defer { pthread_rwlock_unlock(self.mapLock) }
+        var transaction: OpaquePointer?
+        try Self.check(mdb_txn_begin(self.environment, nil, UInt32(MDB_RDONLY), &transaction))
+        guard let transaction else { throw Fault(code: EINVAL) }
+        defer { mdb_txn_abort(transaction) }
+        return try body(transaction)
+    }
+
+    // MARK: - Values
+
+    func put(_ table: MDB_dbi, _ key: ByteBuffer, _ value: ByteBuffer, in transaction: OpaquePointer) throws(Fault) {
+        try self.put(table, key, count: value.readableBytes, in: transaction) { target in
+            value.withUnsafeReadableBytes { target.copyMemory(from: $0) }
+        }
+    }
+
+    /// Puts a value that `fill` writes straight into the page.
+    func put(
+        _ table: MDB_dbi, _ key: ByteBuffer, count: Int, in transaction: OpaquePointer,
+        _ fill: (UnsafeMutableRawBufferPointer) -> Void
+    ) throws(Fault) {
+        let code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            var keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            var value = MDB_val(mv_size: count, mv_data: nil)
+            let code = mdb_put(transaction, table, &keyValue, &value, UInt32(MDB_RESERVE))
+            if code == 0 { fill(UnsafeMutableRawBufferPointer(start: value.mv_data, count: count)) }
+            return code
+        }
+        try Self.check(code)
+    }
+
+    /// Missing ones are no error.
+    func delete(_ table: MDB_dbi, _ key: ByteBuffer, in transaction: OpaquePointer) throws(Fault) {
+        let code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            var keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            return mdb_del(transaction, table, &keyValue, nil)
+        }
+        if code != MDB_NOTFOUND { try Self.check(code) }
+    }
+
+    /// Calls `body` with each pair from a key on, until it returns false. The bytes are valid inside the call.
+    func forEach(
+        _ table: MDB_dbi, from key: ByteBuffer, in transaction: OpaquePointer,
+        _ body: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ cursor: OpaquePointer) throws(Fault) -> Bool
+    ) throws(Fault) {
+        var cursor: OpaquePointer?
+        try Self.check(mdb_cursor_open(transaction, table, &cursor))
+        guard let cursor else { throw Fault(code: EINVAL) }
+        defer { mdb_cursor_close(cursor) }
+        var keyValue = MDB_val()
+        var value = MDB_val()
+        var code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            return mdb_cursor_get(cursor, &keyValue, &value, MDB_SET_RANGE)
+        }
+        while code == 0 {
+            guard
+                try body(
+                    UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size),
+                    UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size), cursor)
+            else { return }
+            code = mdb_cursor_get(cursor, &keyValue, &value, MDB_NEXT)
+        }
+        if code != MDB_NOTFOUND { try Self.check(code) }
+    }
+
+    static func key(_ numbers: UInt64...) -> ByteBuffer {
+        var key = ByteBuffer()
+        for number in numbers { key.writeInteger(number) }
+        return key
+    }
+
+    static func number(_ bytes: UnsafeRawBufferPointer, at index: Int) -> UInt64 {
+        guard bytes.count >= (index + 1) * 8 else { return 0 }
+        return UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+    }
+}

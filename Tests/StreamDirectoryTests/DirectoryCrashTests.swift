@@ -1,0 +1,75 @@
+import DurableStreams
+import NIOCore
+import StreamDirectory
+import StreamStore
+import StreamStoreTestSupport
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Runs over many seeds; `PENSTOCK_SIM_SEEDS` says how many, `PENSTOCK_SIM_FIRST_SEED` from which on.
+@Suite(.serialized) struct DirectoryCrashTests {
+    private static func setting(_ name: String, default value: UInt64) -> UInt64 {
+        getenv(name).flatMap { UInt64(String(cString: $0)) } ?? value
+    }
+
+    @Test(arguments: [StorageMode.fileDurable, .fileFast])
+    func whatAStartFindsIsAPrefixThatHoldsEverythingAnswered(_ mode: StorageMode) throws {
+        let first = Self.setting("PENSTOCK_SIM_FIRST_SEED", default: 1)
+        let count = Self.setting("PENSTOCK_SIM_SEEDS", default: 50)
+        var (lost, failed, failedOpens, checkpoints, full) = (0, 0, 0, 0, 0)
+        for seed in first..<first + count {
+            var simulation = DirectorySimulation(seed: seed, mode: mode)
+            do {
+                try simulation.run(generations: 12)
+            } catch {
+                Issue.record("seed \(seed), \(mode): \(error)")
+            }
+            lost += simulation.lostChanges
+            failed += simulation.failedGenerations
+            failedOpens += simulation.failedOpens
+            checkpoints += simulation.checkpoints
+            full += simulation.fullDisks
+        }
+        // The faults have to have bitten, or the run proves nothing.
+        if count >= 50 { #expect(lost > 0 && failed > 0 && failedOpens > 0 && checkpoints > 0 && full > 0) }
+        print(
+            "directory simulation, \(mode): \(count) seeds, \(lost) unanswered changes lost, \(failed) failed generations,",
+            "\(failedOpens) failed opens, \(checkpoints) checkpoints, \(full) steps on a full disk")
+    }
+
+    @Test(arguments: [StorageMode.fileDurable, .fileFast])
+    func failingEachOperationInTurnLosesNothing(_ mode: StorageMode) throws {
+        try self.inTurn(mode) { $0.failures[$1] = EIO }
+    }
+
+    @Test(arguments: [StorageMode.fileDurable, .fileFast])
+    func losingPowerAtEachOperationInTurnLosesNothing(_ mode: StorageMode) throws {
+        try self.inTurn(mode) { $0.powerLoss = $1 }
+    }
+
+    /// The same work, with something going wrong at its first, second, third ... operation, until it comes through untouched.
+    private func inTurn(_ mode: StorageMode, _ set: (inout FaultyFileSystem.Faults, Int) -> Void) throws {
+        for seed in [7, 8] as [UInt64] {
+            var number = 0
+            var cameThrough = false
+            while !cameThrough, number < 3000 {
+                number += 1
+                var faults = FaultyFileSystem.Faults()
+                set(&faults, number)
+                var simulation = DirectorySimulation(seed: seed, mode: mode, faults: faults)
+                do {
+                    try simulation.run(generations: 1)
+                } catch {
+                    Issue.record("seed \(seed), operation \(number), \(mode): \(error)")
+                }
+                cameThrough = simulation.operationCount < number
+            }
+            #expect(cameThrough && number > 50, "\(number) operations")
+        }
+    }
+}
