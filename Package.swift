@@ -16,6 +16,10 @@ let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-ser
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
+let ssl = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let http2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
+// Our module keeps the plain name.
+let configurationAlias = ["Configuration": "SwiftConfiguration"]
 
 func target(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
     .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
@@ -39,13 +43,18 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         // System libraries and C.
         .systemLibrary(
             name: "CLibPQ", path: "Sources/CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CLMDB", path: "Sources/CLMDB", providers: [.apt(["liblmdb-dev"])]),
         .target(name: "CStoreSupport"),
         .target(name: "CSQLText"),
 
@@ -53,6 +62,7 @@ let package = Package(
         target("PostgresWire", [nio("NIOCore")]),
         target("Catalog", []),
         target("Satellite", ["PostgresWire", nio("NIOCore"), protobuf], exclude: ["Protocol/satellite.proto"]),
+        target("DurableStreams", [nio("NIOCore")]),
         target("Identity", [crypto, cryptoExtras]),
 
         // Parts that run things; imports point down.
@@ -60,13 +70,20 @@ let package = Package(
             "Configuration",
             [
                 "Identity",
-                // Our module keeps the plain name.
+                .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(
-                    name: "Configuration", package: "swift-configuration",
-                    moduleAliases: ["Configuration": "SwiftConfiguration"]),
+                    name: "Configuration", package: "swift-configuration", moduleAliases: configurationAlias),
             ]),
         target("Observability", [logging, metrics]),
         target("StreamStore", ["CStoreSupport", nio("NIOCore")]),
+        target("StreamDirectory", ["CLMDB", "CStoreSupport", "DurableStreams", "StreamStore", nio("NIOCore")]),
+        target(
+            "TokenKeys",
+            [
+                "Identity", nio("NIOCore"), nio("NIOHTTP1"),
+                .product(
+                    name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
+            ]),
         target("PostgresClient", ["CLibPQ", "PostgresWire", nio("NIOCore"), logging]),
         target(
             "ChangeFeed",
@@ -75,7 +92,17 @@ let package = Package(
         target("DatabaseSetup", ["CSQLText", "PostgresClient", "PostgresWire", nio("NIOCore"), logging]),
         target("MigrationsAPI", ["CZlib", nio("NIOCore")]),
         target(
-            "HTTPServer", [nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), logging, crypto]),
+            "HTTPServer",
+            [
+                nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2, logging,
+                crypto,
+            ]),
+        target(
+            "StreamEndpoint",
+            [
+                "DurableStreams", "HTTPServer", "StreamDirectory", "StreamStore", nio("NIOCore"), nio("NIOHTTP1"),
+                nio("NIOPosix"), logging,
+            ]),
         target(
             "SatelliteEndpoint",
             [
@@ -126,7 +153,17 @@ let package = Package(
         tests("ObservabilityTests", ["Observability", logging, metrics]),
         tests("StreamStoreTests", ["CStoreSupport", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
         tests(
-            "HTTPServerTests", ["HTTPServer", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), logging]),
+            "HTTPServerTests",
+            [
+                "HTTPServer", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), nio("NIOEmbedded"), ssl, http2, logging,
+            ]),
+        tests("DurableStreamsTests", ["DurableStreams", nio("NIOCore")]),
+        tests(
+            "StreamDirectoryTests",
+            ["DurableStreams", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests(
+            "TokenKeysTests",
+            ["Identity", "TokenKeys", crypto, nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix")]),
         tests(
             "SatelliteEndpointTests",
             [

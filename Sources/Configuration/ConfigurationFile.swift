@@ -1,6 +1,4 @@
-#if canImport(TOMLKit)
-    import TOMLKit
-#endif
+import TOMLKit
 
 /// A TOML document as a tree of values of our own.
 indirect enum ConfigurationNode: Hashable, Sendable {
@@ -26,59 +24,52 @@ indirect enum ConfigurationNode: Hashable, Sendable {
             let line = text.utf8[..<index].count { $0 == 0x0a } + 1
             throw SyntaxError(line: line, column: 1, text: "zero bytes are not allowed")
         }
-        #if canImport(TOMLKit)
-            return try TOMLDocument.parse(text)
-        #else
-            throw SyntaxError(line: 1, column: 1, text: "this build reads no files")
-        #endif
+        return try TOMLDocument.parse(text)
     }
 }
 
-#if canImport(TOMLKit)
-    /// The way from the library's values to ours.
-    private enum TOMLDocument {
-        static func parse(_ text: String) throws(ConfigurationNode.SyntaxError) -> ConfigurationNode {
-            do {
-                return Self.table(try TOMLTable(string: text))
-            } catch let error as TOMLParseError {
-                throw ConfigurationNode.SyntaxError(
-                    line: error.source.begin.line, column: error.source.begin.column,
-                    text: Self.sentence(error.description))
-            } catch {
-                throw ConfigurationNode.SyntaxError(line: 1, column: 1, text: "cannot be read")
-            }
-        }
-
-        /// The message on one line, not too long. The library names keys and single letters, not values.
-        private static func sentence(_ text: String) -> String {
-            let lead = "Error while "
-            let rest = text.hasPrefix(lead) ? text.dropFirst(lead.count) : text[...]
-            return String(rest.prefix(160).map { $0.isNewline ? " " : $0 })
-        }
-
-        private static func table(_ table: TOMLTable) -> ConfigurationNode {
-            var members: [String: ConfigurationNode] = [:]
-            for key in table.keys {
-                if let value = table[key] { members[key] = Self.node(value) }
-            }
-            return .table(members)
-        }
-
-        private static func node(_ value: any TOMLValueConvertible) -> ConfigurationNode {
-            switch value.type {
-            case .table: value.table.map(Self.table) ?? .foreign("table")
-            case .array:
-                value.array.map { array in .array((0..<array.count).map { Self.node(array[$0]) }) } ?? .foreign("array")
-            case .string: value.string.map(ConfigurationNode.text) ?? .foreign("string")
-            case .int: value.int.map(ConfigurationNode.integer) ?? .foreign("integer")
-            case .bool: value.bool.map(ConfigurationNode.boolean) ?? .foreign("boolean")
-            case .double: .foreign("number with a fraction")
-            case .date, .time, .dateTime: .foreign("date or time")
-            }
+/// The way from the library's values to ours.
+private enum TOMLDocument {
+    static func parse(_ text: String) throws(ConfigurationNode.SyntaxError) -> ConfigurationNode {
+        do {
+            return Self.table(try TOMLTable(string: text))
+        } catch let error as TOMLParseError {
+            throw ConfigurationNode.SyntaxError(
+                line: error.source.begin.line, column: error.source.begin.column,
+                text: Self.sentence(error.description))
+        } catch {
+            throw ConfigurationNode.SyntaxError(line: 1, column: 1, text: "cannot be read")
         }
     }
-#endif
 
+    /// The message on one line, not too long. The library names keys and single letters, not values.
+    private static func sentence(_ text: String) -> String {
+        let lead = "Error while "
+        let rest = text.hasPrefix(lead) ? text.dropFirst(lead.count) : text[...]
+        return String(rest.prefix(160).map { $0.isNewline ? " " : $0 })
+    }
+
+    private static func table(_ table: TOMLTable) -> ConfigurationNode {
+        var members: [String: ConfigurationNode] = [:]
+        for key in table.keys {
+            if let value = table[key] { members[key] = Self.node(value) }
+        }
+        return .table(members)
+    }
+
+    private static func node(_ value: any TOMLValueConvertible) -> ConfigurationNode {
+        switch value.type {
+        case .table: value.table.map(Self.table) ?? .foreign("table")
+        case .array:
+            value.array.map { array in .array((0..<array.count).map { Self.node(array[$0]) }) } ?? .foreign("array")
+        case .string: value.string.map(ConfigurationNode.text) ?? .foreign("string")
+        case .int: value.int.map(ConfigurationNode.integer) ?? .foreign("integer")
+        case .bool: value.bool.map(ConfigurationNode.boolean) ?? .foreign("boolean")
+        case .double: .foreign("number with a fraction")
+        case .date, .time, .dateTime: .foreign("date or time")
+        }
+    }
+}
 /// One place that settings come from: a file, the environment, or what a profile brings along.
 struct ConfigurationLayer {
     enum Content: Hashable, Sendable {

@@ -1,0 +1,249 @@
+import DurableStreams
+import HTTPServer
+import NIOCore
+import NIOHTTP1
+import StreamDirectory
+
+/// The requests to streams: from the wire into values, to the directory, and back.
+///
+/// Runs on the event loop of the request's connection and never blocks it on the disk's account for more than a short read.
+package struct StreamRoute: Sendable {
+    let services: StreamServices
+
+    package init(_ services: StreamServices) {
+        self.services = services
+    }
+
+    /// Adds everything below the stream root.
+    package func add(to router: inout HTTPRouter) {
+        var options = HTTPRouteOptions()
+        options.bodyBytes = self.services.requestBytes
+        options.securityHeaders = HTTPSecurityHeaders(crossOriginResourcePolicy: "cross-origin")
+        options.cors = self.services.cors
+        options.refusal = { refusal in
+            switch refusal {
+            case .bodyTooLarge(let limit):
+                StreamResponse.error(
+                    StreamError(.payloadTooLarge, "A request may have \(limit) bytes of body."), instance: nil
+                ).httpReply
+            case .overloaded:
+                StreamResponse.error(
+                    StreamError(.unavailable, "Too much is being received.", retryAfterSeconds: 1), instance: nil
+                ).httpReply
+            }
+        }
+        router.onPrefixDirect(self.services.root, options) { request, responder in self.handle(request, responder) }
+    }
+
+    // MARK: Dispatch
+
+    private func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
+        if request.head.method == .OPTIONS {
+            if let cors = self.services.cors, let reply = cors.preflight(request.head) {
+                responder.reply(reply)
+            } else {
+                responder.reply(
+                    HTTPReply(
+                        status: .noContent, headers: ["allow": StreamHeaderName.methods.joined(separator: ", ")]))
+            }
+            return
+        }
+        let path = request.rawPath.dropFirst(self.services.root.utf8.count)
+        let inner = path.first == "/" ? path.dropFirst() : path
+        if inner.hasPrefix(StreamNameRules.reservedSegment) {
+            let rest = inner.dropFirst(StreamNameRules.reservedSegment.utf8.count)
+            if rest.isEmpty || rest.first == "/", let control = self.services.control {
+                self.permitted(request, responder, .subscribe, "") { _ in control.handle(rest.dropFirst(), request, responder) }
+                return
+            }
+        }
+        do throws(StreamError) {
+            let name = try self.services.names.name(path: inner)
+            switch request.head.method {
+            case .POST:
+                self.permitted(request, responder, .append, name) { _ in self.append(name, request, responder) }
+            case .GET:
+                self.permitted(request, responder, .read, name) { self.read(name, request, responder, until: $0) }
+            case .HEAD:
+                self.permitted(request, responder, .read, name) { _ in self.head(name, request, responder) }
+            case .PUT:
+                self.permitted(request, responder, .create, name) { _ in self.create(name, request, responder) }
+            case .DELETE:
+                self.permitted(request, responder, .delete, name) { _ in self.delete(name, request, responder) }
+            default:
+                responder.reply(StreamResponse.methodNotAllowed)
+            }
+        } catch {
+            self.refuse(error, request, responder)
+        }
+    }
+
+    /// Goes on, on the event loop, if the request may do so.
+    private func permitted(
+        _ request: HTTPRequest, _ responder: HTTPResponder, _ operation: StreamServices.Operation, _ name: String,
+        _ goOn: @escaping @Sendable (UInt64?) -> Void
+    ) {
+        guard let authorizer = self.services.authorizer else { return goOn(nil) }
+        let eventLoop = responder.eventLoop
+        authorizer(request, operation, name) { permission in
+            switch permission {
+            case .refused(let response): responder.reply(response)
+            case .granted(let until):
+                if eventLoop.inEventLoop { goOn(until) } else { eventLoop.execute { goOn(until) } }
+            }
+        }
+    }
+
+    func refuse(_ error: StreamError, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        responder.reply(Self.refusal(error, request))
+    }
+
+    static func refusal(_ error: StreamError, _ request: HTTPRequest) -> StreamResponse {
+        StreamResponse.error(error, instance: request.rawPath, isHead: request.head.method == .HEAD)
+    }
+
+    /// Where answers that wait for the disk are to run. In memory they come at once, on this very loop.
+    private func target(_ responder: HTTPResponder) -> (any CompletionTarget)? {
+        self.services.answersAtOnce ? nil : self.services.loops.target(on: responder.eventLoop)
+    }
+
+    // MARK: Writing
+
+    private func fields(_ request: HTTPRequest) -> RequestFields {
+        var fields = RequestFields()
+        for (name, value) in request.head.headers { fields.add(name: name, value: value) }
+        return fields
+    }
+
+    private func create(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        let create: CreateRequest
+        do throws(StreamError) {
+            create = try self.fields(request).createRequest(
+                body: request.body, root: self.services.root, names: self.services.names)
+        } catch {
+            return self.refuse(error, request, responder)
+        }
+        let control = self.services.control
+        let root = self.services.root
+        self.services.directory.create(name, create, now: self.services.clock(), target: self.target(responder)) {
+            switch $0 {
+            case .success(let outcome):
+                if outcome.isNew { control?.streamChanged(name) }
+                let location = (request.origin ?? "") + root + "/" + StreamNameRules.encodedPath(name)
+                responder.reply(StreamResponse.created(outcome, location: location))
+            case .failure(let error):
+                responder.reply(Self.refusal(error, request))
+            }
+        }
+    }
+
+    private func append(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        let append: AppendRequest
+        let now = self.services.clock()
+        do throws(StreamError) {
+            append = try self.fields(request).appendRequest(body: request.body)
+        } catch {
+            // Whether the stream is there counts more than how the request is made.
+            if case .failure(let missing) = self.services.directory.lookup(name, now: now) {
+                return self.refuse(missing, request, responder)
+            }
+            return self.refuse(error, request, responder)
+        }
+        let control = self.services.control
+        self.services.directory.append(name, append, now: now, target: self.target(responder)) {
+            switch $0 {
+            case .success(let outcome):
+                control?.streamChanged(name)
+                responder.reply(StreamResponse.appended(outcome))
+            case .failure(let error):
+                responder.reply(Self.refusal(error, request))
+            }
+        }
+    }
+
+    private func delete(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        self.services.directory.delete(name, now: self.services.clock(), target: self.target(responder)) {
+            switch $0 {
+            case .success: responder.reply(StreamResponse.deleted)
+            case .failure(let error): responder.reply(Self.refusal(error, request))
+            }
+        }
+    }
+
+    // MARK: Reading
+
+    private func head(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        switch self.services.directory.lookup(name, now: self.services.clock()) {
+        case .success(let view):
+            responder.reply(
+                StreamResponse.head(
+                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed))
+        case .failure(let error): self.refuse(error, request, responder)
+        }
+    }
+
+    private func read(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder, until: UInt64?) {
+        let fields = self.fields(request)
+        let now = self.services.clock()
+        let directory = self.services.directory
+        do throws(StreamError) {
+            let view = try directory.lookup(name, now: now).get()
+            let query = try ReadQuery(query: request.query, lastEventID: fields.lastEventID)
+            let position: UInt64
+            switch query.start {
+            case .start: position = 0
+            case .now: position = view.tail
+            case .at(let offset): position = offset.position
+            }
+            if let live = query.live {
+                guard position <= view.tail else {
+                    throw StreamError(.invalidOffset, "The offset lies beyond the tail.", tail: view.tailOffset)
+                }
+                let place = LivePlace(
+                    name: name, view: view, position: position, isNow: query.start == .now, cursor: query.cursor,
+                    ifNoneMatch: fields.ifNoneMatch, until: until)
+                switch live {
+                case .longPoll: try LongPoll.begin(place, self.services, request, responder)
+                case .eventStream: EventSession.begin(place, self.services, request, responder)
+                }
+                return
+            }
+            if query.start == .now {
+                directory.touch(name, now: now)
+                let reading = StreamReading(view: view, start: view.tail, end: view.tail, pieces: [])
+                responder.reply(
+                    StreamResponse.read(reading.facts(isNow: true), policy: self.services.cache), content: reading)
+                return
+            }
+            let reading = try directory.read(
+                name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
+            ).get()
+            responder.reply(
+                StreamResponse.read(reading.facts(), policy: self.services.cache, ifNoneMatch: fields.ifNoneMatch),
+                content: reading)
+        } catch {
+            self.refuse(error, request, responder)
+        }
+    }
+}
+
+/// Where a live read begins, and for whom.
+struct LivePlace: Sendable {
+    var name: String
+    var view: StreamView
+    var position: UInt64
+    var isNow: Bool
+    /// The cursor that the client knows.
+    var cursor: UInt64?
+    var ifNoneMatch: String?
+    /// End of the client's permission, in milliseconds since 1970.
+    var until: UInt64?
+}
+
+extension StreamReading {
+    func facts(isNow: Bool = false, cursor: UInt64? = nil) -> ReadFacts {
+        ReadFacts(
+            identity: self.view.identity, contentType: self.view.contentType, start: self.start, end: self.end,
+            isAtTail: self.isAtTail, isClosed: self.view.isClosed, isNow: isNow, cursor: cursor)
+    }
+}

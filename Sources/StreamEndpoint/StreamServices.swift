@@ -1,0 +1,76 @@
+import DurableStreams
+import HTTPServer
+import Logging
+import NIOCore
+import StreamDirectory
+
+/// What the endpoint of durable streams is made of.
+package struct StreamServices: Sendable {
+    /// What a request may do, and for how long its answer may go on.
+    package enum Permission: Sendable {
+        /// - Parameter until: end of the token's life in milliseconds since 1970; live reads end then.
+        case granted(until: UInt64?)
+        case refused(StreamResponse)
+    }
+
+    /// What a request wants to do.
+    package enum Operation: String, Hashable, Sendable {
+        case read, append, create, delete, subscribe
+    }
+
+    /// Decides on a request; `decided` is called once, on any thread.
+    package typealias Authorizer =
+        @Sendable (_ request: HTTPRequest, _ operation: Operation, _ name: String, _ decided: @escaping @Sendable (Permission) -> Void) -> Void
+
+    package let directory: StreamDirectory
+    /// The path under which streams live, without a slash at its end.
+    package var root = "/v1/stream"
+    package var names = StreamNameRules()
+    package var cache = CachePolicy()
+    package var cursor = StreamCursor()
+    package var live = LiveReader.Settings()
+    /// Bytes of a catch-up response, unless a single append is longer.
+    package var catchUpBytes = 64 << 20
+    /// Bytes of stored data that become one event of an event stream, unless a single append is longer.
+    package var eventBytes = 256 << 10
+    /// Bytes of a body that a request may bring.
+    package var requestBytes = 10 << 20
+    package var cors: CORSPolicy?
+    /// Nil when everybody may do everything.
+    package var authorizer: Authorizer?
+    /// What answers under the reserved path; nil when there are no subscriptions.
+    package var control: (any StreamControl)?
+    /// Milliseconds since 1970.
+    package let clock: @Sendable () -> UInt64
+    package let logger: Logger
+    package let loops = LoopTargets()
+
+    package init(directory: StreamDirectory, clock: @escaping @Sendable () -> UInt64, logger: Logger) {
+        self.directory = directory
+        self.clock = clock
+        self.logger = logger
+    }
+
+    /// Whether the directory answers before its calls return.
+    var answersAtOnce: Bool {
+        switch self.directory.configuration.mode {
+        case .memory, .acidInMemory: true
+        case .fileFast, .fileDurable, .acid: false
+        }
+    }
+
+    /// The origin policy of the protocol.
+    package static func cors(_ origins: CORSPolicy.Origins) -> CORSPolicy {
+        CORSPolicy(
+            origins: origins, methods: StreamHeaderName.methods, requestHeaders: StreamHeaderName.allowedInRequests,
+            exposedHeaders: StreamHeaderName.exposedInResponses)
+    }
+}
+
+/// The control interface under `__ds`.
+package protocol StreamControl: Sendable {
+    /// Answers a request whose path behind the reserved segment is `path`, without a leading slash.
+    func handle(_ path: Substring, _ request: HTTPRequest, _ responder: HTTPResponder)
+    /// Told, before readers can know, that a stream was created or appended to.
+    func streamChanged(_ name: String)
+}
