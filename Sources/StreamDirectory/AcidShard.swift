@@ -130,7 +130,7 @@ final class AcidShard: Sendable {
 
     private func drop(_ changes: [Change], _ error: StoreError) {
         guard !changes.isEmpty else { return }
-        self.directory.withLock { $0.directory }?.drop(changes, StreamError(error))
+        self.directory.withLock { $0.directory }?.drop(changes, .storageFailed(error))
     }
 
     /// One transaction for all of it: the last state of each stream, every append.

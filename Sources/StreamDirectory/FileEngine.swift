@@ -67,7 +67,7 @@ final class FileEngine: Sendable {
             if directory.tailBytes.load(ordering: .relaxed) > limit / 2 { directory.maintenance.requestCheckpoint() }
         }
         self.log.onDrop { [weak directory] attachments, error in
-            directory?.drop(attachments.compactMap { $0 as? Change }, StreamError(error))
+            directory?.drop(attachments.compactMap { $0 as? Change }, .storageFailed(error))
         }
         self.log.onCondition { [weak self, weak directory] condition in
             guard let self, let directory else { return }

@@ -215,6 +215,13 @@ extension TailBuffer {
 }
 
 extension StreamError {
+    /// For changes that were on their way when the storage failed or was closed: they may have happened or not.
+    static func storageFailed(_ error: StoreError) -> StreamError {
+        StreamError(
+            .unavailable,
+            error.code == .closed ? "The server is stopping." : "The storage has failed; the change may be lost.")
+    }
+
     /// What a client is told of a fault of the storage; the rest is for the log.
     package init(_ error: StoreError) {
         switch error.code {

@@ -80,7 +80,9 @@ struct DirectorySimulation {
             case .processEnd: isPowerLoss = false
             case .closed: isPowerLoss = Bool.random(using: &self.random)
             }
-            self.floor = isPowerLoss && !self.isDurable ? self.synced : max(self.floor, self.answers.settled.value)
+            // What a start that failed has not made durable, the next power loss may still take.
+            if isPowerLoss, !self.isDurable { self.answers.settled.value = self.synced }
+            self.floor = self.answers.settled.value
             self.disk = isPowerLoss ? self.disk.crash() : self.disk.restart()
         }
         // At last, twice, a start without faults.
