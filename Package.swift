@@ -113,7 +113,8 @@ let package = Package(
             "Sidecar",
             [
                 "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "HTTPServer", "Identity", "MigrationsAPI",
-                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamStore", "WriteBack",
+                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory", "StreamEndpoint",
+                "DurableStreams", "StreamStore", "TokenKeys", "WriteBack",
                 nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), logging, lifecycle, signals,
             ]),
         target(

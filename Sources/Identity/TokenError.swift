@@ -30,7 +30,7 @@ package struct TokenError: Error, Hashable, Sendable, CustomStringConvertible {
         self.claim = claim
     }
 
-    static let malformed = TokenError(.malformed)
+    package static let malformed = TokenError(.malformed)
     static let algorithmMismatch = TokenError(.algorithmMismatch)
     static let invalidSignature = TokenError(.invalidSignature)
     static let expired = TokenError(.expired)

@@ -54,27 +54,36 @@ package struct Sidecar: Sendable {
         self.onReady = onReady
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains: sessions are told to leave, accepted writes are made, the log is closed.
+    /// Runs until SIGTERM or SIGINT, then drains: sessions are told to leave, accepted writes are made, the logs are closed.
     package func run() async throws {
         self.logger.info("starting", metadata: ["fronts": "\(self.settings.fronts.explanation)"])
         for sentence in self.settings.unavailable { self.logger.warning("\(sentence)") }
-        guard self.settings.servedFronts().contains(.satellite), let database = self.settings.database else {
+        let served = self.settings.servedFronts()
+        let parts =
+            if served.contains(.satellite), let database = self.settings.database {
+                try self.makeParts(database)
+            } else {
+                SidecarParts?.none
+            }
+        let streams = try served.contains(.streams)
+            ? self.settings.streams.map { try StreamServer($0, logger: self.logger) } : nil
+        guard parts != nil || streams != nil else {
             throw StartError(
                 .notImplemented, "none of the fronts that are switched on is built yet",
                 hint: "Set DATABASE_URL to serve Satellite clients. On are: \(self.settings.fronts.explanation)")
         }
-        let parts = try self.makeParts(database)
-        let listener = try await self.listen(parts)
-        self.logger.info("listening", metadata: ["http": "\(listener.port)"])
-        self.onListening(listener.port)
+        defer { streams?.close() }
+        let listeners = try await self.listen(parts, streams)
+        if let port = listeners.first?.port { self.onListening(port) }
 
         var configuration = ServiceGroupConfiguration(
-            services: self.services(parts, listener), gracefulShutdownSignals: [.sigterm, .sigint], logger: self.logger)
+            services: self.services(parts, streams, listeners), gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: self.logger)
         // What cannot end in time is cut off: clients send again what was not acknowledged.
         configuration.maximumGracefulShutdownDuration = .seconds(20)
         configuration.maximumCancellationDuration = .seconds(5)
         try await ServiceGroup(configuration: configuration).run()
-        parts.flusher.stop()
+        parts?.flusher.stop()
         self.logger.info("stopped")
     }
 
@@ -95,24 +104,44 @@ package struct Sidecar: Sendable {
         return SidecarParts(settings: self.settings, database: database, dataDirectory: dataDirectory, logger: self.logger)
     }
 
-    private func listen(_ parts: SidecarParts) async throws -> HTTPListener {
-        let address = self.settings.listeners.http ?? ListenAddress(host: "::", port: 5133)
-        var router = HTTPRouter()
-        StatusRoutes(parts: parts, metrics: self.metrics).add(to: &router)
+    /// The listener of all fronts, and the one that streams have of their own.
+    private func listen(_ parts: SidecarParts?, _ streams: StreamServer?) async throws -> [HTTPListener] {
+        var listeners: [HTTPListener] = []
+        var shared = HTTPRouter()
         let logger = self.logger
-        let satellite: HTTPRouter.Handler = { request in
-            SatelliteRoute.answer(request, services: parts.satellite, logger: logger, status: parts.obstacle)
+        if let parts {
+            StatusRoutes(parts: parts, metrics: self.metrics).add(to: &shared)
+            let satellite: HTTPRouter.Handler = { request in
+                SatelliteRoute.answer(request, services: parts.satellite, logger: logger, status: parts.obstacle)
+            }
+            shared.on(.GET, "/ws", satellite)
+            shared.onPrefix(.GET, "/ws", satellite)
+            shared.on(.GET, "/api/migrations") { request in await MigrationsRoute.answer(request, parts: parts) }
+        } else {
+            streams?.addHealth(to: &shared, metrics: self.metrics)
         }
-        router.on(.GET, "/ws", satellite)
-        router.onPrefix(.GET, "/ws", satellite)
-        router.on(.GET, "/api/migrations") { request in await MigrationsRoute.answer(request, parts: parts) }
-        do {
-            return try await self.bind(address, router)
-        } catch let error as IOError where error.errnoCode == EADDRINUSE {
-            throw StartError(
-                .initialisation, "cannot listen on port \(address.port): another process has it",
-                hint: "Stop that process or set HTTP_PORT")
+        streams?.add(to: &shared)
+        if parts != nil || self.settings.listeners.http != nil || streams?.settings.bindAddress == nil {
+            let address = self.settings.listeners.http ?? ListenAddress(host: "::", port: 5133)
+            do {
+                listeners.append(try await self.bind(address, shared))
+                logger.info("listening", metadata: ["http": "\(listeners[0].port)"])
+            } catch let error as IOError where error.errnoCode == EADDRINUSE {
+                throw StartError(
+                    .initialisation, "cannot listen on port \(address.port): another process has it",
+                    hint: "Stop that process or set HTTP_PORT")
+            }
         }
+        if let streams {
+            var router = HTTPRouter()
+            streams.addHealth(to: &router, metrics: self.metrics)
+            streams.add(to: &router)
+            if let listener = try await streams.bind(router) {
+                logger.info("listening", metadata: ["streams": "\(listener.port)"])
+                listeners.append(listener)
+            }
+        }
+        return listeners
     }
 
     private func bind(_ address: ListenAddress, _ router: HTTPRouter) async throws -> HTTPListener {
@@ -130,37 +159,58 @@ package struct Sidecar: Sendable {
     }
 
     /// In the order of their start; they are stopped in the opposite order, so that nobody loses what it depends on.
-    private func services(_ parts: SidecarParts, _ listener: HTTPListener) -> [any Service] {
+    private func services(
+        _ parts: SidecarParts?, _ streams: StreamServer?, _ listeners: [HTTPListener]
+    ) -> [any Service] {
         let onReady = self.onReady
         let logger = self.logger
-        return [
-            ClosureService("feed") { try await cancelWhenGracefulShutdown { try await parts.runFeed() } },
-            ClosureService("client state") { await cancelWhenGracefulShutdown { await parts.clientState.run() } },
-            ClosureService("satellite hub") { await cancelWhenGracefulShutdown { await parts.hub.run() } },
-            ClosureService("write-back") {
-                try await withThrowingTaskGroup(of: Void.self) { tasks in
-                    tasks.addTask { await parts.writer.run() }
-                    tasks.addTask {
-                        try? await gracefulShutdown()
-                        await parts.writer.drain(within: .seconds(8))
+        var services: [any Service] = []
+        if let parts {
+            services += [
+                ClosureService("feed") { try await cancelWhenGracefulShutdown { try await parts.runFeed() } },
+                ClosureService("client state") { await cancelWhenGracefulShutdown { await parts.clientState.run() } },
+                ClosureService("satellite hub") { await cancelWhenGracefulShutdown { await parts.hub.run() } },
+                ClosureService("write-back") {
+                    try await withThrowingTaskGroup(of: Void.self) { tasks in
+                        tasks.addTask { await parts.writer.run() }
+                        tasks.addTask {
+                            try? await gracefulShutdown()
+                            await parts.writer.drain(within: .seconds(8))
+                        }
+                        try await tasks.next()
+                        tasks.cancelAll()
                     }
-                    try await tasks.next()
-                    tasks.cancelAll()
-                }
-            },
+                },
+            ]
+        }
+        if let gate = streams?.gate {
+            services.append(
+                ClosureService("token keys") {
+                    await cancelWhenGracefulShutdown {
+                        await gate.run()
+                        // Without keys to fetch there is nothing to do, and a service that ends would end the others.
+                        try? await gracefulShutdown()
+                    }
+                })
+        }
+        services.append(
             ClosureService("http") {
                 try? await gracefulShutdown()
-                logger.info("draining", metadata: ["connections": "\(listener.connectionCount)"])
-                await listener.drain(grace: .seconds(5))
-            },
+                logger.info("draining", metadata: ["connections": "\(listeners.reduce(0) { $0 + $1.connectionCount })"])
+                streams?.release()
+                await withTaskGroup(of: Void.self) { tasks in
+                    for listener in listeners { tasks.addTask { await listener.drain(grace: .seconds(5)) } }
+                }
+            })
+        services.append(
             ClosureService("start-up") {
                 try await cancelWhenGracefulShutdown {
-                    try await parts.waitUntilReady()
+                    try await parts?.waitUntilReady()
                     if !Task.isCancelled { try await onReady() }
                     try? await gracefulShutdown()
                 }
-            },
-        ]
+            })
+        return services
     }
 }
 

@@ -10,8 +10,14 @@ struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Serve clients, configured by environment variables (the default).")
 
+    @Option(help: "Profile of the stream server: default, dev, prod, prod-tls, prod-mtls, or a file in config/.")
+    var profile: String?
+
+    @Option(help: "A TOML file with settings of the stream server.")
+    var config: String?
+
     func run() async throws {
-        let settings = try Service.loadSettings()
+        let settings = try Service.loadSettings(profile: self.profile, file: self.config)
         try await Service.run(settings)
     }
 }
@@ -19,9 +25,11 @@ struct ServeCommand: AsyncParsableCommand {
 /// What the serving commands share.
 enum Service {
     /// Settings from the environment; prints the report and ends the process if they are wrong.
-    static func loadSettings() throws -> Settings {
+    static func loadSettings(profile: String? = nil, file: String? = nil) throws -> Settings {
         do {
-            return try Settings.load(environment: ProcessInfo.processInfo.environment)
+            return try Settings.load(
+                sources: ConfigurationSources(
+                    environment: ProcessInfo.processInfo.environment, profile: profile, file: file))
         } catch {
             Self.fail(error.render(color: Self.hasColor), code: error.exitCode)
         }

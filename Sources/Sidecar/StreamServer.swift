@@ -1,0 +1,205 @@
+import Configuration
+import DurableStreams
+import Foundation
+import HTTPServer
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Observability
+import StreamDirectory
+import StreamEndpoint
+
+/// The durable streams front: the directory, who may use it, and its routes.
+final class StreamServer: Sendable {
+    let settings: StreamServerSettings
+    let directory: StreamDirectory
+    let gate: StreamGate?
+    private let services: StreamServices
+    private let logger: Logger
+
+    /// Opens the storage. Blocks until everything that was answered for is back.
+    init(_ settings: StreamServerSettings, logger: Logger) throws {
+        self.settings = settings
+        self.logger = logger
+        for sentence in settings.warnings { logger.warning("\(sentence)") }
+        let clock: @Sendable () -> UInt64 = { UInt64(max(0, SystemTime.microseconds())) / 1000 }
+        self.directory = try Self.open(settings, clock)
+        var services = StreamServices(directory: self.directory, clock: clock, logger: logger)
+        services.root = settings.http.basePath
+        services.names = StreamNameRules(
+            maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
+        services.cache = CachePolicy(
+            scope: settings.http.cache == .public ? .shared : settings.http.cache == .private ? .user : .none)
+        services.requestBytes = Int(settings.limits.maximumRequestBody.bytes)
+        services.live = LiveReader.Settings(
+            longPollTimeout: Self.milliseconds(settings.transport.longPollTimeout),
+            keepAlive: settings.transport.sseKeepAlive.map(Self.milliseconds) ?? 0,
+            idleClose: settings.transport.sseReconnectInterval.map(Self.milliseconds) ?? 0)
+        switch settings.http.origins {
+        case .any: services.cors = StreamServices.cors(.any)
+        case .listed(let list): services.cors = StreamServices.cors(.list(list))
+        }
+        let names = services.names
+        self.gate = try settings.auth.map {
+            do {
+                return try StreamGate($0, root: settings.http.basePath, names: names, logger: logger)
+            } catch {
+                throw Sidecar.StartError(
+                    .configuration, "the keys of tokens cannot be used: \(error)", hint: "Check the DS_AUTH__ settings")
+            }
+        }
+        services.authorizer = self.gate?.authorizer
+        self.services = services
+    }
+
+    private static func milliseconds(_ duration: Duration) -> UInt64 {
+        UInt64(max(0, duration / .milliseconds(1)))
+    }
+
+    private static func open(
+        _ settings: StreamServerSettings, _ clock: @escaping @Sendable () -> UInt64
+    ) throws -> StreamDirectory {
+        let mode: StorageMode
+        switch settings.storage.mode {
+        case .memory: mode = .memory
+        case .fileFast: mode = .fileFast
+        case .fileDurable: mode = .fileDurable
+        case .acid(.file, let shards): mode = .acid(shards: shards)
+        case .acid(.memory, _): mode = .acidInMemory
+        }
+        var configuration = StreamDirectoryConfiguration(mode: mode, directory: settings.storage.dataDirectory)
+        let bounds = settings.limits.payload(in: settings.storage.mode)
+        configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
+        configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
+        do {
+            return try StreamDirectory.open(configuration, clock: clock)
+        } catch {
+            throw Sidecar.StartError(
+                .initialisation,
+                "cannot open the streams in \(settings.storage.dataDirectory) (mode \(settings.storage.mode.name)): \(error)",
+                hint: "Set DS_STORAGE__DATA_DIR to a directory that this user may write to and no other process uses")
+        }
+    }
+
+    // MARK: Routes
+
+    func add(to router: inout HTTPRouter) {
+        StreamRoute(self.services).add(to: &router)
+        guard self.settings.admin.isEnabled else { return }
+        let directory = self.directory
+        let clock = self.services.clock
+        let base = self.settings.admin.basePath
+        router.on(.GET, base + "/streams") { _ in
+            let listings = directory.list(now: clock()).filter { !$0.isSoftDeleted }
+            guard let json = try? Self.json(listings) else {
+                return .reply(.text("The list cannot be made", status: .internalServerError))
+            }
+            return .reply(.json(json))
+        }
+    }
+
+    /// One stream as administrators see it.
+    private struct Description: Encodable {
+        var name: String
+        var closed: Bool
+        var message_count: UInt64
+        var total_bytes: UInt64
+        var content_type: String
+        var created_at: String
+        var updated_at: String
+        var ttl_seconds: UInt64?
+        var expires_at: String?
+
+        init(_ listing: StreamListing) {
+            let view = listing.view
+            self.name = view.name
+            self.closed = view.isClosed
+            self.message_count = listing.messageCount
+            self.total_bytes = listing.byteCount
+            self.content_type = view.contentType.text
+            self.created_at = Timestamp.text(milliseconds: view.createdAt)
+            self.updated_at = Timestamp.text(milliseconds: view.updatedAt)
+            switch view.configuration.lifetime {
+            case .none: break
+            case .ttl(let seconds): self.ttl_seconds = seconds
+            case .deadline(_, let text): self.expires_at = text
+            }
+        }
+    }
+
+    /// The listing that the admin route and `penstock streams list --json` give, sorted by name.
+    static func json(_ listings: [StreamListing]) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(listings.map(Description.init)), as: UTF8.self)
+    }
+
+    /// Health of a process that serves nothing but streams.
+    func addHealth(to router: inout HTTPRouter, metrics: MetricsRegistry) {
+        let directory = self.directory
+        router.on(.GET, "/healthz") { _ in .reply(.text("ok")) }
+        router.on(.GET, "/readyz") { _ in
+            let isReady = directory.isReady
+            var reply = HTTPReply.text(
+                isReady ? "ok" : "not ready: \(directory.condition)", status: isReady ? .ok : .serviceUnavailable)
+            reply.headers.add(name: "cache-control", value: "no-store")
+            return .reply(reply)
+        }
+        router.on(.GET, "/metrics") { _ in
+            .reply(
+                HTTPReply(
+                    status: .ok, headers: ["content-type": "text/plain; version=0.0.4; charset=utf-8"],
+                    body: ByteBuffer(string: metrics.render())))
+        }
+    }
+
+    // MARK: The listener of its own
+
+    func bind(_ router: HTTPRouter) async throws -> HTTPListener? {
+        guard let address = self.settings.bindAddress else { return nil }
+        var options = HTTPListenerOptions()
+        let transport = self.settings.transport
+        options.versions = transport.versions.map { $0 == .http2 ? .http2 : .http1 }
+        options.security = transport.tls.map { tls in
+            HTTPTransportSecurity(
+                certificateChainPath: tls.certificatePath, privateKeyPath: tls.keyPath,
+                clientAuthorityPath: tls.clientAuthorityPath,
+                minimumVersion: tls.minimumVersion == .v12 ? .tls12 : .tls13,
+                maximumVersion: tls.maximumVersion == .v12 ? .tls12 : .tls13)
+        }
+        let proxy = self.settings.proxy
+        if proxy.isEnabled {
+            options.forwarded = ForwardedPolicy(
+                family: proxy.family == .xForwarded ? .xForwarded : proxy.family == .forwarded ? .forwarded : .none,
+                trusted: proxy.trusted.compactMap { IPNetwork("\($0)") }, identityHeader: proxy.identity?.header)
+        }
+        do {
+            return try await HTTPListener.bind(
+                host: address.host, port: Int(address.port), group: MultiThreadedEventLoopGroup.singleton,
+                limits: HTTPLimits(), router: router, logger: self.logger, options: options)
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw Sidecar.StartError(
+                .initialisation, "cannot listen on \(address.host):\(address.port): another process has it",
+                hint: "Stop that process or set DS_SERVER__BIND_ADDRESS")
+        } catch let error as TLSFileError {
+            throw Sidecar.StartError(
+                .configuration, "TLS cannot be used: \(error)",
+                hint: "Check DS_TRANSPORT__TLS__CERT_PATH, __KEY_PATH and __CLIENT_CA_PATH")
+        }
+    }
+
+    /// Lets live readers go.
+    func release() {
+        self.directory.releaseObservers()
+    }
+
+    /// Makes everything accepted durable and gives the files free.
+    func close() {
+        do {
+            try self.directory.close()
+        } catch {
+            self.logger.error("the streams could not be closed in order", metadata: ["error": "\(error)"])
+        }
+    }
+}
