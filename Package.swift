@@ -129,7 +129,7 @@ let package = Package(
             name: "penstock",
             dependencies: [
                 "Configuration", "DatabaseSetup", "DevelopmentCluster", "Identity", "Observability", "PostgresClient",
-                "Satellite", "SatelliteClient", "Sidecar", nio("NIOCore"), logging,
+                "Satellite", "SatelliteClient", "Sidecar", "StreamDirectory", "DurableStreams", nio("NIOCore"), logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
@@ -183,7 +183,9 @@ let package = Package(
             "IntegrationTests",
             [
                 "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient", "StreamStore",
-                "TestSupport", "penstock", nio("NIOCore"), nio("NIOPosix"), logging,
+                "TestSupport", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), logging,
+                .product(
+                    name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
             ]),
     ]
 )

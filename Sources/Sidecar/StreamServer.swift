@@ -57,7 +57,7 @@ final class StreamServer: Sendable {
         UInt64(max(0, duration / .milliseconds(1)))
     }
 
-    private static func open(
+    static func open(
         _ settings: StreamServerSettings, _ clock: @escaping @Sendable () -> UInt64
     ) throws -> StreamDirectory {
         let mode: StorageMode

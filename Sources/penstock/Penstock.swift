@@ -10,7 +10,7 @@ struct Penstock: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             ServeCommand.self, DevCommand.self, WatchCommand.self, TokenCommand.self, CheckCommand.self,
-            SQLCommand.self,
+            SQLCommand.self, StreamsCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)
 }

@@ -1,0 +1,76 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+import Synchronization
+import TestSupport
+
+/// The real program as a stream server of its own, on a directory that outlives it.
+final class StreamProcess: Sendable {
+    let directory: String
+    let port: Int
+    private let environment: [String: String]
+    private let process = Mutex<pid_t?>(nil)
+
+    init(mode: String, environment: [String: String] = [:]) throws {
+        self.directory = "/tmp/pki-\(UUID().uuidString.prefix(8))"
+        self.port = try SidecarProcess.freePort()
+        try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
+        self.environment = [
+            "DS_SERVER__BIND_ADDRESS": "127.0.0.1:\(self.port)", "DS_STORAGE__MODE": mode,
+            "DS_STORAGE__DATA_DIR": "\(self.directory)/data", "DS_STORAGE__ACID_SHARD_COUNT": "4",
+            "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "1", "PATH": "/usr/bin:/bin",
+            "SWIFT_BACKTRACE": "enable=no",
+        ].merging(environment) { $1 }
+    }
+
+    deinit {
+        self.end(SIGKILL)
+        try? FileManager.default.removeItem(atPath: self.directory)
+    }
+
+    func launch() throws {
+        let child = try ChildProcess.spawn(
+            [SidecarProcess.programPath, "serve"], environment: self.environment, output: "\(self.directory)/log")
+        self.process.withLock { $0 = child }
+    }
+
+    func end(_ signal: Int32) {
+        guard let child = self.process.withLock({ process in
+            defer { process = nil }
+            return process
+        }) else { return }
+        _ = Foundation.kill(child, signal)
+        var status: Int32 = 0
+        while waitpid(child, &status, 0) < 0 && errno == EINTR {}
+    }
+
+    func waitUntilReady() async throws {
+        try await eventually("the stream server is ready", within: .seconds(60)) {
+            (try? await self.request(.GET, "/readyz"))?.status == 200
+        }
+    }
+
+    var log: String { (try? String(contentsOfFile: "\(self.directory)/log", encoding: .utf8)) ?? "" }
+
+    struct Answer: Sendable {
+        var status: Int
+        var headers: HTTPHeaders
+        var body: ByteBuffer
+    }
+
+    /// One request; a path without a slash at its beginning names a stream.
+    func request(
+        _ method: HTTPMethod, _ path: String, headers: [(String, String)] = [], body: String? = nil
+    ) async throws -> Answer {
+        let path = path.hasPrefix("/") ? path : "/v1/stream/" + path
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(self.port)\(path)")
+        request.method = method
+        request.headers = HTTPHeaders(headers)
+        if let body { request.body = .bytes(ByteBuffer(string: body)) }
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(10))
+        return Answer(
+            status: Int(response.status.code), headers: response.headers,
+            body: try await response.body.collect(upTo: 64 << 20))
+    }
+}
