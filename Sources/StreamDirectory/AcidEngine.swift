@@ -191,7 +191,8 @@ struct AcidRecovery {
         var isDamaged = false
         do throws(LMDBEnvironment.Fault) {
             try environment.read { transaction throws(LMDBEnvironment.Fault) in
-                try environment.forEach(environment.streams, from: LMDBEnvironment.key(0), in: transaction) { key, value, _ in
+                try environment.forEach(environment.streams, from: LMDBEnvironment.key(0), in: transaction) {
+                    key, value, _ in
                     let identity = LMDBEnvironment.number(key, at: 0)
                     var bytes = ByteBuffer(bytes: value)
                     if identity == 0 {
@@ -208,7 +209,8 @@ struct AcidRecovery {
                     found.append(entry)
                     return true
                 }
-                try environment.forEach(environment.garbage, from: LMDBEnvironment.key(0), in: transaction) { key, _, _ in
+                try environment.forEach(environment.garbage, from: LMDBEnvironment.key(0), in: transaction) {
+                    key, _, _ in
                     garbage.append(LMDBEnvironment.number(key, at: 0))
                     return true
                 }

@@ -1,7 +1,8 @@
 import NIOCore
 import StreamStore
 
-/// What an acid store was made as: `layout.json`. Another number of environments would look for streams in the wrong place.
+/// What an acid store was made as: `layout.json`. Another number of environments would look for streams in the wrong
+/// place.
 enum AcidLayout {
     static let formatVersion = 1
     static let hashPolicy = "fnv1a64-v1"

@@ -63,10 +63,11 @@ final class AcidShard: Sendable {
         thread?.join()
         self.commitWaiting()
         // What a full disk kept from being committed.
-        self.drop(self.state.withLock { state in
-            defer { state.waiting = [] }
-            return state.waiting
-        }, StoreError(.closed, "the storage is closed"))
+        self.drop(
+            self.state.withLock { state in
+                defer { state.waiting = [] }
+                return state.waiting
+            }, StoreError(.closed, "the storage is closed"))
     }
 
     private func run() {
@@ -148,10 +149,13 @@ final class AcidShard: Sendable {
         var encoded = ByteBuffer()
         try environment.write { transaction throws(LMDBEnvironment.Fault) in
             for change in changes {
-                guard let acid = change.transaction, let payload = acid.payload, payload.readableBytes > 0 else { continue }
+                guard let acid = change.transaction, let payload = acid.payload, payload.readableBytes > 0 else {
+                    continue
+                }
                 let identity = change.entry.state.identity.rawValue
                 try environment.put(
-                    environment.records, LMDBEnvironment.key(identity, acid.payloadEnd), count: 8 + payload.readableBytes,
+                    environment.records, LMDBEnvironment.key(identity, acid.payloadEnd),
+                    count: 8 + payload.readableBytes,
                     in: transaction
                 ) { target in
                     target.storeBytes(of: appendChecksum(payload).littleEndian, toByteOffset: 0, as: UInt32.self)
@@ -200,7 +204,9 @@ final class AcidShard: Sendable {
                     try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
                     return true
                 }
-                if isDone { try environment.delete(environment.garbage, LMDBEnvironment.key(identity), in: transaction) }
+                if isDone {
+                    try environment.delete(environment.garbage, LMDBEnvironment.key(identity), in: transaction)
+                }
             }
             if isDone { self.state.withLock { state in state.garbage.removeAll { $0 == identity } } }
         } catch {

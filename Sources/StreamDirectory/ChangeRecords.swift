@@ -1,8 +1,8 @@
 import DurableStreams
 import NIOCore
 
-// Records of the write-ahead log. The record's kind is `Change.Kind`, its key the identity of the stream. The payload of an
-// append is its effect, then the bytes; those of the other two are below. Numbers are little-endian.
+// Records of the write-ahead log. The record's kind is `Change.Kind`, its key the identity of the stream. The payload
+// of an append is its effect, then the bytes; those of the other two are below. Numbers are little-endian.
 
 /// The head of a creation's record; the first content follows.
 struct CreateRecord {

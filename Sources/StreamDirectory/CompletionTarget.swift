@@ -2,10 +2,11 @@ import DurableStreams
 
 /// Where answers and notices are to run: one for each event loop of an endpoint.
 ///
-/// Everything that one flush settles for a target is handed over in one call, so that a thousand appends cost a loop one hop.
+/// Everything that one flush settles for a target is handed over in one call, so that a thousand appends cost a loop
+/// one hop.
 package protocol CompletionTarget: AnyObject, Sendable {
-    /// Called from any thread, also from inside a call of the directory made by the target's own thread. Must not block and must
-    /// not call into the directory: it hands `completions` to its loop, which runs each of them in order.
+    /// Called from any thread, also from inside a call of the directory made by the target's own thread. Must not block
+    /// and must not call into the directory: it hands `completions` to its loop, which runs each of them in order.
     func deliver(_ completions: [StreamCompletion])
 }
 

@@ -1,5 +1,5 @@
-/// When to look at which stream again, soonest first. A stream is in it at most once; what its true deadline is by then is
-/// seen when its time has come.
+/// When to look at which stream again, soonest first. A stream is in it at most once; what its true deadline is by then
+/// is seen when its time has come.
 struct ExpiryHeap {
     private struct Item {
         var deadline: UInt64

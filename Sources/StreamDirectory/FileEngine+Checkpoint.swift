@@ -55,8 +55,8 @@ extension FileEngine {
             }
             try self.writeMark(mark, directory, &state)
         } catch {
-            // What was not done is for the next one. Those of the batch that failed may be in a list again already; the rest
-            // cannot be, since their mark still stands.
+            // What was not done is for the next one. Those of the batch that failed may be in a list again already; the
+            // rest cannot be, since their mark still stands.
             let failed = done + Self.batchCount
             for (index, entry) in dirty.enumerated().dropFirst(done) {
                 let shard = directory.shard(of: entry)
@@ -308,7 +308,8 @@ extension FileEngine {
         _ mark: UInt64, _ directory: StreamDirectory, _ state: inout CheckpointState
     ) throws(StoreError) {
         var payload = ByteBuffer()
-        MarkRecord(logOffset: mark, nextIdentity: directory.nextIdentity.load(ordering: .relaxed)).encode(into: &payload)
+        MarkRecord(logOffset: mark, nextIdentity: directory.nextIdentity.load(ordering: .relaxed)).encode(
+            into: &payload)
         _ = try self.appendMetadata(.mark, key: 0, payload, &state)
         try self.flushMetadata()
         state.mark = mark
@@ -316,8 +317,8 @@ extension FileEngine {
 
     // MARK: - Compaction
 
-    /// Copies what is not outdated out of the front of the log of the metadata, and cuts the front off, while more than half of its
-    /// records are outdated.
+    /// Copies what is not outdated out of the front of the log of the metadata, and cuts the front off, while more than
+    /// half of its records are outdated.
     ///
     /// - Parameter limit: Where the log ended when this checkpoint began; what is before has a mark behind it.
     private func compact(

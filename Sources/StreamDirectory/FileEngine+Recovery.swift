@@ -95,7 +95,9 @@ struct FileRecovery {
             else { throw Self.corrupt("a snapshot cannot be read", record) }
             self.take(snapshot, at: record.offset)
         case .tombstone:
-            guard let end = record.payload.getInteger(at: record.payload.readerIndex, endianness: .little, as: UInt64.self)
+            guard
+                let end = record.payload.getInteger(
+                    at: record.payload.readerIndex, endianness: .little, as: UInt64.self)
             else { throw Self.corrupt("a tombstone cannot be read", record) }
             self.entries[record.key] = nil
             self.removed[record.key] = end

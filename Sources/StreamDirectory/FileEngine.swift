@@ -5,13 +5,15 @@ import Synchronization
 
 /// The storage of both file modes.
 ///
-/// A change is one record of the write-ahead log; it is durable, and told, when that record is. Its bytes stay in memory, as slices
-/// of what was written, until a checkpoint puts them away: into the stream's own files, or, for small streams, into the stream's
-/// snapshot in the log of the metadata. A checkpoint writes snapshots of the streams that changed since the last one, nothing
-/// of the others, and then cuts the write-ahead log.
+/// A change is one record of the write-ahead log; it is durable, and told, when that record is. Its bytes stay in
+/// memory, as slices of what was written, until a checkpoint puts them away: into the stream's own files, or, for small
+/// streams, into the stream's snapshot in the log of the metadata. A checkpoint writes snapshots of the streams that
+/// changed since the last one, nothing of the others, and then cuts the write-ahead log.
 ///
-/// - `wal/`: the write-ahead log. Two streams' changes in one record, those of a fork and its source, are both there or both not.
-/// - `metadata/`: snapshots, the latest one of a stream counts; what is outdated at the front is copied forward and cut off.
+/// - `wal/`: the write-ahead log. Two streams' changes in one record, those of a fork and its source, are both there or
+///   both not.
+/// - `metadata/`: snapshots, the latest one of a stream counts; what is outdated at the front is copied forward and cut
+///   off.
 /// - `data/xx/`: the bytes of larger streams, and where their appends end.
 ///
 /// After a crash each stream is its latest snapshot and the records after it. Each snapshot says up to where in the
@@ -54,7 +56,8 @@ final class FileEngine: Sendable {
         self.metadata = metadata
         self.checkpointing = Mutex(state)
         self.pool = StreamFilePool(
-            directory: configuration.directory + "/data", fileSystem: fileSystem, limit: configuration.limits.openStreams)
+            directory: configuration.directory + "/data", fileSystem: fileSystem,
+            limit: configuration.limits.openStreams)
     }
 
     // MARK: - Changes
@@ -81,7 +84,8 @@ final class FileEngine: Sendable {
         self.flusher.onPass { [weak directory] in
             // Holds writers back while checkpoints do not keep up; not for ever, since one may have failed.
             guard let directory else { return }
-            for _ in 0..<200 where directory.tailBytes.load(ordering: .relaxed) > directory.configuration.limits.tailBytes {
+            for _ in 0..<200
+            where directory.tailBytes.load(ordering: .relaxed) > directory.configuration.limits.tailBytes {
                 directory.maintenance.requestCheckpoint()
                 sleepMilliseconds(5)
             }
@@ -155,7 +159,9 @@ final class FileEngine: Sendable {
         self.flusher.onPass(nil)
         self.flusher.flushPending()
         var failure: StoreError?
-        do throws(StoreError) { try self.checkpoint(directory) } catch { failure = error.code == .diskFull ? nil : error }
+        do throws(StoreError) { try self.checkpoint(directory) } catch {
+            failure = error.code == .diskFull ? nil : error
+        }
         for log in [self.log, self.metadata] {
             do throws(StoreError) { try log.close() } catch { failure = failure ?? error }
         }

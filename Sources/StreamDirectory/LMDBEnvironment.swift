@@ -88,7 +88,8 @@ final class LMDBEnvironment: @unchecked Sendable {
         guard code == 0 else { throw Fault(code: code) }
     }
 
-    /// Runs one transaction; durable on return. One thread at a time. The map grows as needed, and then `body` runs again.
+    /// Runs one transaction; durable on return. One thread at a time. The map grows as needed, and then `body` runs
+    /// again.
     func write(_ body: (OpaquePointer) throws(Fault) -> Void) throws(Fault) {
         while true {
             do throws(Fault) {
@@ -166,7 +167,8 @@ final class LMDBEnvironment: @unchecked Sendable {
     /// Calls `body` with each pair from a key on, until it returns false. The bytes are valid inside the call.
     func forEach(
         _ table: MDB_dbi, from key: ByteBuffer, in transaction: OpaquePointer,
-        _ body: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ cursor: OpaquePointer) throws(Fault) -> Bool
+        _ body: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ cursor: OpaquePointer) throws(Fault)
+            -> Bool
     ) throws(Fault) {
         var cursor: OpaquePointer?
         try Self.check(mdb_cursor_open(transaction, table, &cursor))

@@ -77,7 +77,8 @@ final class MaintenanceThread: Sendable {
                 }
             }
             let wait = clock.now.duration(to: wakeUp)
-            let milliseconds = Int(wait.components.seconds) * 1000 + Int(wait.components.attoseconds / 1_000_000_000_000_000)
+            let milliseconds =
+                Int(wait.components.seconds) * 1000 + Int(wait.components.attoseconds / 1_000_000_000_000_000)
             _ = self.signal.wait(milliseconds: max(1, milliseconds))
         }
     }

@@ -48,7 +48,8 @@ extension StreamDirectory {
 
     private func store(
         _ effect: AppendEffect, _ body: ByteBuffer?, _ entry: StreamEntry, _ shard: StreamShard,
-        target: (any CompletionTarget)?, reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void,
+        target: (any CompletionTarget)?,
+        reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void,
         batch: inout DeliveryBatch
     ) throws(StreamError) {
         if let error = self.admissionError(byteCount: effect.payloadCount) { throw error }

@@ -11,8 +11,8 @@ extension StreamDirectory {
         case expired(StreamEntry)
     }
 
-    /// Creates a stream, with first content and closed if so asked, or confirms that one like it is there. Replies when that is
-    /// durable. Blocks on the disk only for a fork with a sub-offset into data that no longer lies in memory.
+    /// Creates a stream, with first content and closed if so asked, or confirms that one like it is there. Replies when
+    /// that is durable. Blocks on the disk only for a fork with a sub-offset into data that no longer lies in memory.
     package func create(
         _ name: String, _ request: CreateRequest, now: UInt64, target: (any CompletionTarget)? = nil,
         reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void
@@ -52,7 +52,8 @@ extension StreamDirectory {
                     try self.decide(request, existing: existing, target: target, reply: reply, batch: &batch)
                 else { return nil }
                 try self.add(
-                    name, hash, request, request.plainConfiguration, source: nil, now: now, target: target, reply: reply,
+                    name, hash, request, request.plainConfiguration, source: nil, now: now, target: target,
+                    reply: reply,
                     batch: &batch)
                 return nil
             } catch {

@@ -104,7 +104,9 @@ extension StreamDirectory {
         var steps: [(StreamEntry, DeletionStep)] = [(entry, .remove)]
         var source = entry.source
         while let current = source {
-            let isLast = self.shard(of: current).withLock { current.state.isSoftDeleted && current.state.forkCount == 1 }
+            let isLast = self.shard(of: current).withLock {
+                current.state.isSoftDeleted && current.state.forkCount == 1
+            }
             guard isLast else {
                 steps.append((current, .release))
                 break

@@ -19,8 +19,8 @@ extension StreamDirectory {
         self.schedule(entry)
     }
 
-    /// Removes what has expired. Called each second by the directory's own thread; work grows with what is due, not with what is
-    /// there. Returns how many streams went.
+    /// Removes what has expired. Called each second by the directory's own thread; work grows with what is due, not
+    /// with what is there. Returns how many streams went.
     @discardableResult
     package func sweep(now: UInt64) -> Int {
         var count = 0

@@ -28,7 +28,8 @@ extension StreamDirectory {
         }
     }
 
-    /// Calls `body` once: when the durable tail lies beyond a position, when the stream is closed or gone; at once if that is so.
+    /// Calls `body` once: when the durable tail lies beyond a position, when the stream is closed or gone; at once if
+    /// that is so.
     package func wait(
         _ name: String, identity: StreamIdentity? = nil, beyond position: UInt64, now: UInt64,
         target: (any CompletionTarget)? = nil, _ body: @escaping @Sendable (StreamNotice) -> Void

@@ -6,9 +6,9 @@ import Synchronization
 extension StreamDirectory {
     /// Bytes of a stream from a position on: durable ones only, in modes that have durability.
     ///
-    /// Ends where an append ends, at most `limit` bytes on, but holds at least one append if there is one. Renews the life of a
-    /// stream with a sliding lifetime. May block for a short read of an index or a small file; large ranges are given as
-    /// slices of files.
+    /// Ends where an append ends, at most `limit` bytes on, but holds at least one append if there is one. Renews the
+    /// life of a stream with a sliding lifetime. May block for a short read of an index or a small file; large ranges
+    /// are given as slices of files.
     ///
     /// - Returns: a reading that is empty at the tail; `invalidOffset` beyond it.
     package func read(
@@ -121,7 +121,8 @@ extension StreamDirectory {
         for _ in 0..<8 {
             var position = gathering.position
             let shard = self.shard(of: entry)
-            let (stored, items) = try shard.withLock { () throws(StreamError) -> (StoredPart?, ArraySlice<TailBuffer.Item>) in
+            let (stored, items) = try shard.withLock {
+                () throws(StreamError) -> (StoredPart?, ArraySlice<TailBuffer.Item>) in
                 if entry.isRemoved { throw Self.notFound }
                 if entry.flags.contains(.isDamaged) { throw Self.damaged }
                 var stored: StoredPart?
@@ -170,7 +171,8 @@ extension StreamDirectory {
         StreamError(.internalError, "The stored bytes of the stream are damaged.")
     }
 
-    /// The append that begins at a position, or what is left of the one that holds it; nil at the tail. For exports. Blocks.
+    /// The append that begins at a position, or what is left of the one that holds it; nil at the tail. For exports.
+    /// Blocks.
     package func nextAppend(
         of name: String, identity: StreamIdentity? = nil, after position: UInt64, now: UInt64
     ) -> Result<StoredAppend?, StreamError> {

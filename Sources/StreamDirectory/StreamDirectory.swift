@@ -5,9 +5,9 @@ import Synchronization
 
 /// All streams of a server, in one of several storage modes behind one interface.
 ///
-/// - A change is decided under the lock of its stream, handed to the storage inside that lock, and answered when it is durable in
-///   the sense of the mode; only then do readers see it. So the order of decisions is the order on the disk, and nothing that
-///   was read can be taken back by what the mode survives.
+/// - A change is decided under the lock of its stream, handed to the storage inside that lock, and answered when it is
+///   durable in the sense of the mode; only then do readers see it. So the order of decisions is the order on the disk,
+///   and nothing that was read can be taken back by what the mode survives.
 /// - All that one request changes is one record: there after a crash, or not.
 /// - Nothing here blocks on the disk but what says so. Answers come on the thread that made them durable, or, with a
 ///   `CompletionTarget`, gathered for each target.
@@ -77,7 +77,8 @@ package final class StreamDirectory: Sendable {
         self.clock = clock
         self.shards = (0..<max(1, configuration.lockCount)).map { _ in StreamShard() }
         let now = clock()
-        // Why from the clock: entity tags hold identities, and caches outlive a directory that starts anew from nothing.
+        // Why from the clock: entity tags hold identities, and caches outlive a directory that starts anew from
+        // nothing.
         self.nextIdentity = Atomic(max(recovered.nextIdentity, now << 20, 1))
         var total: UInt64 = 0
         var tails = 0
@@ -167,7 +168,8 @@ package final class StreamDirectory: Sendable {
 
     // MARK: - By hand
 
-    /// Makes what is waiting durable and settles it, on this thread. Blocks. The directory's threads do so by themselves.
+    /// Makes what is waiting durable and settles it, on this thread. Blocks. The directory's threads do so by
+    /// themselves.
     package func flush() {
         switch self.engine {
         case .memory: break
@@ -183,7 +185,8 @@ package final class StreamDirectory: Sendable {
 
     // MARK: - Closing
 
-    /// Tells every observer that it is released, as when the stream ends; for a shutdown that lets live readers go first.
+    /// Tells every observer that it is released, as when the stream ends; for a shutdown that lets live readers go
+    /// first.
     package func releaseObservers() {
         var batch = DeliveryBatch()
         for shard in self.shards {
@@ -203,8 +206,8 @@ package final class StreamDirectory: Sendable {
         batch.deliver()
     }
 
-    /// Makes everything accepted durable, writes a last checkpoint and gives the files free. Blocks. Changes that come later are
-    /// refused.
+    /// Makes everything accepted durable, writes a last checkpoint and gives the files free. Blocks. Changes that come
+    /// later are refused.
     package func close() throws(StoreError) {
         self.maintenance.stop()
         let condition = self.condition

@@ -4,8 +4,8 @@ import StreamStore
 package enum StorageMode: Hashable, Sendable {
     /// In memory: gone with the process.
     case memory
-    /// In files. Answered when the system has the change: it survives the end of the process; a power loss may take what was
-    /// answered in the last moments, and leaves a whole prefix.
+    /// In files. Answered when the system has the change: it survives the end of the process; a power loss may take
+    /// what was answered in the last moments, and leaves a whole prefix.
     case fileFast
     /// In files. Answered when the change is on the disk.
     case fileDurable
@@ -32,7 +32,8 @@ package struct StreamDirectoryLimits: Sendable {
     package var waitingChanges: Int
     /// Payload bytes that may wait for the disk (503).
     package var waitingBytes: Int
-    /// Payload bytes that may be in memory because no checkpoint has put them in their files yet. Writers wait when they are more.
+    /// Payload bytes that may be in memory because no checkpoint has put them in their files yet. Writers wait when
+    /// they are more.
     package var tailBytes: Int
     /// Open stream files; more are opened and closed as needed.
     package var openStreams: Int
@@ -64,8 +65,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     package var syncInterval: Duration = .milliseconds(200)
     /// A stream of at most this many bytes has no file of its own: it lies in the log of the metadata.
     package var inlineByteLimit = 4096
-    /// Readings from files of at most this many bytes are checked against their checksums and given as bytes; larger ones are
-    /// given as ranges of files, which are checked by `verify` alone.
+    /// Readings from files of at most this many bytes are checked against their checksums and given as bytes; larger
+    /// ones are given as ranges of files, which are checked by `verify` alone.
     package var verifiedReadLimit = 64 << 10
     package var logSegmentBytes: UInt64 = 64 << 20
     package var metadataSegmentBytes: UInt64 = 32 << 20

@@ -6,9 +6,9 @@ import Synchronization
 
 /// The two files of one stream: its bytes as they are sent, and where its appends end, with their checksums.
 ///
-/// Bytes lie in the data file from the stream's own base on. An index entry has 16 bytes, little-endian: end (8), CRC-32C of the
-/// append (4), messages (4). The last entry may end after where a fork begins; nothing is in either file that no snapshot
-/// speaks of, except what a crash left, which is written over.
+/// Bytes lie in the data file from the stream's own base on. An index entry has 16 bytes, little-endian: end (8),
+/// CRC-32C of the append (4), messages (4). The last entry may end after where a fork begins; nothing is in either file
+/// that no snapshot speaks of, except what a crash left, which is written over.
 final class StreamFiles: Sendable {
     let data: any StoreFile
     let index: any StoreFile
@@ -118,15 +118,16 @@ final class StreamFilePool: Sendable {
         do throws(FileError) {
             return self.keep(
                 StreamFiles(
-                    data: try self.fileSystem.open(data, .readWrite), index: try self.fileSystem.open(index, .readWrite)),
+                    data: try self.fileSystem.open(data, .readWrite), index: try self.fileSystem.open(index, .readWrite)
+                ),
                 for: identity)
         } catch {
             throw StoreError(error)
         }
     }
 
-    /// Files of a stream that gets its first ones, or finds those that a crash left. The caller makes the names durable, and for
-    /// folders returned as made, those of the directory.
+    /// Files of a stream that gets its first ones, or finds those that a crash left. The caller makes the names
+    /// durable, and for folders returned as made, those of the directory.
     func makeFiles(of identity: StreamIdentity) throws(StoreError) -> (files: StreamFiles, madeFolder: Bool) {
         let folder = self.folder(of: identity)
         do throws(FileError) {

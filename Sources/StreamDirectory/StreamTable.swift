@@ -1,6 +1,7 @@
 import DurableStreams
 
-/// The streams of one shard by name: open addressing over references, so that a stream costs little beside its own object.
+/// The streams of one shard by name: open addressing over references, so that a stream costs little beside its own
+/// object.
 struct StreamTable {
     private var slots: [StreamEntry?] = []
     private(set) var count = 0

@@ -18,9 +18,9 @@ package struct StreamNotice: Sendable {
 
 /// Someone's interest in a stream's durable end.
 ///
-/// Repeating observers are called whenever the tail moved or the stream was closed, and one last time when it is gone; made once
-/// per stream and event loop they carry any number of readers. Observers that wait are called once. Neither lets its stream
-/// expire before it is cancelled or has had its last call.
+/// Repeating observers are called whenever the tail moved or the stream was closed, and one last time when it is gone;
+/// made once per stream and event loop they carry any number of readers. Observers that wait are called once. Neither
+/// lets its stream expire before it is cancelled or has had its last call.
 package final class TailObserver: Sendable {
     let entry: StreamEntry
     let id: UInt64

@@ -2,8 +2,8 @@ import NIOCore
 
 /// An offset up to which a log is known to be durable, kept in a file of its own.
 ///
-/// Recovery cuts a damaged end off only above it. Renewed when the log is opened and closed; in between the records' own
-/// distances prove the same for all but the last write.
+/// Recovery cuts a damaged end off only above it. Renewed when the log is opened and closed; in between the records'
+/// own distances prove the same for all but the last write.
 struct DurableFloor: Sendable {
     private let file: MetaFile
 

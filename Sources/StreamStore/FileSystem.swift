@@ -42,15 +42,16 @@ package protocol FileSystem: Sendable {
     func syncFileSystem(of directory: String) throws(FileError)
     /// Makes one directory; an existing one is no error. Returns whether it was made now.
     func makeDirectory(_ directory: String) throws(FileError) -> Bool
-    /// Takes an exclusive lock on a file (made if missing), against other processes and this one. Fails with `EWOULDBLOCK`.
+    /// Takes an exclusive lock on a file (made if missing), against other processes and this one. Fails with
+    /// `EWOULDBLOCK`.
     func lock(_ path: String) throws(FileError) -> any FileLock
 }
 
 /// An open file. Closed when the last reference is gone. Reading and writing at positions is allowed from any thread.
 package protocol StoreFile: AnyObject, Sendable {
     var path: String { get }
-    /// The system's descriptor, for handing contents on without reading them. Nil for files that have none. Valid while the file
-    /// is referenced.
+    /// The system's descriptor, for handing contents on without reading them. Nil for files that have none. Valid while
+    /// the file is referenced.
     var descriptor: Int32? { get }
     /// Reads up to the size of `bytes`; fewer (0 at the end of the file) are no error.
     func read(into bytes: UnsafeMutableRawBufferPointer, at position: UInt64) throws(FileError) -> Int

@@ -15,8 +15,8 @@ package struct RecoveryReport: Hashable, Sendable {
 /// What a crash can leave, and what becomes of it:
 /// - a segment or value under its unfinished name: removed;
 /// - a last segment that ends in part of a write: cut after its last whole record;
-/// - records at the end that were written but never synced: kept, after they have been written again and synced. (Again, since after
-///   a failed sync Linux holds pages for clean that never came to the disk.)
+/// - records at the end that were written but never synced: kept, after they have been written again and synced.
+///   (Again, since after a failed sync Linux holds pages for clean that never came to the disk.)
 ///
 /// Anything else is damage: an error names file and offset, and nothing is changed.
 struct LogRecovery {
@@ -178,7 +178,8 @@ struct LogRecovery {
             if damage != nil {
                 try storing { () throws(FileError) in try file.file.truncate(to: file.position(of: end)) }
             }
-            // Nothing to write again of what is known to be on the disk; a cut by the process before may still be under way.
+            // Nothing to write again of what is known to be on the disk; a cut by the process before may still be under
+            // way.
             let back = min(UInt64(lastDistance), lastOffset - file.base)
             try self.secure(from: damage != nil || floor < end ? lastOffset - back : end, to: end, of: file)
         }

@@ -5,7 +5,8 @@ import NIOCore
 /// Not synchronised: one caller at a time.
 package struct MetaFile: Sendable {
     package let path: String
-    /// Version of the contents that this program writes; a later one is refused, earlier ones are returned with their number.
+    /// Version of the contents that this program writes; a later one is refused, earlier ones are returned with their
+    /// number.
     package let version: UInt32
     private let fileSystem: any FileSystem
 

@@ -43,9 +43,9 @@ package struct LogRecord: Hashable, Sendable {
 /// | 24 | 8 | key |
 ///
 /// Two things follow from what the first checksum covers: a header found anywhere else than where it was written is
-/// invalid, and payload bytes cannot imitate one. From the distance follows a proof: a write begins only after the one before it is
-/// durable, so a valid header shows that everything before `offset - distance` had been durable. Recovery tells damage from a write
-/// that power cut short by it.
+/// invalid, and payload bytes cannot imitate one. From the distance follows a proof: a write begins only after the one
+/// before it is durable, so a valid header shows that everything before `offset - distance` had been durable. Recovery
+/// tells damage from a write that power cut short by it.
 struct RecordHeader {
     static let byteCount = 32
 

@@ -1,7 +1,8 @@
-/// What is known in memory about the records of one segment: a point for about every so many bytes, and the largest key.
+/// What is known in memory about the records of one segment: a point for about every so many bytes, and the largest
+/// key.
 ///
-/// A point holds the largest key before it in its segment. That makes a search for the first record with at least some key
-/// exact whatever the order of keys is.
+/// A point holds the largest key before it in its segment. That makes a search for the first record with at least some
+/// key exact whatever the order of keys is.
 struct SegmentIndex {
     struct Point: Equatable {
         var offset: UInt64

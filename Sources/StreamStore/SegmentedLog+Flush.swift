@@ -12,7 +12,8 @@ extension SegmentedLog {
         case diskFull
     }
 
-    /// Writes what is pending; the sync of its last part is left to `finish(_:)`, so that several logs' writes can go before.
+    /// Writes what is pending; the sync of its last part is left to `finish(_:)`, so that several logs' writes can go
+    /// before.
     func writePending() -> WriteOutcome {
         let chunks = self.state.withLock { state -> [Chunk] in
             state.isEnqueued = false
@@ -162,8 +163,8 @@ extension SegmentedLog {
     /// Most memory a chunk begins with.
     private static var keptCapacity: Int { 1 << 20 }
 
-    /// Calls `body` with what became durable and had an attachment, on the thread that flushes, one call at a time. To be set before
-    /// the first append.
+    /// Calls `body` with what became durable and had an attachment, on the thread that flushes, one call at a time. To
+    /// be set before the first append.
     package func onDelivery(_ body: @escaping @Sendable (LogDelivery) -> Void) {
         self.state.withLock { $0.deliveryObserver = body }
     }

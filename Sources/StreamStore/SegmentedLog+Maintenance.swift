@@ -22,8 +22,8 @@ extension SegmentedLog {
         }
     }
 
-    /// Cuts off everything from `offset` on: for the owner, to remove an unfinished unit of several records at the end after
-    /// opening, before anything is appended or read by others. Durable on return. Blocks.
+    /// Cuts off everything from `offset` on: for the owner, to remove an unfinished unit of several records at the end
+    /// after opening, before anything is appended or read by others. Durable on return. Blocks.
     package func truncate(to offset: UInt64) throws(StoreError) {
         try self.flusher.exclusively { () throws(StoreError) in
             try self.checkUsable()

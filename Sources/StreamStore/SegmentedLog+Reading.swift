@@ -33,12 +33,14 @@ extension SegmentedLog {
         LogReader(log: self, offset: offset)
     }
 
-    /// Durable records from an offset on, as many as fit into `maxBytes` of the file, but at least one if there is one. Blocks.
+    /// Durable records from an offset on, as many as fit into `maxBytes` of the file, but at least one if there is one.
+    /// Blocks.
     ///
-    /// Payloads are slices of one buffer. A read does not go past the end of a segment, so that fewer records than asked for do not
-    /// mean the end; no records do.
+    /// Payloads are slices of one buffer. A read does not go past the end of a segment, so that fewer records than
+    /// asked for do not mean the end; no records do.
     ///
-    /// - Parameter offset: Where a record begins, or the durable end. Any other offset inside the log is reported as damage.
+    /// - Parameter offset: Where a record begins, or the durable end. Any other offset inside the log is reported as
+    ///   damage.
     /// - Throws: `trimmed`, `outOfRange`, `corrupt`, `io`, `closed`.
     package func read(from offset: UInt64, maxBytes: Int) throws(StoreError) -> LogBatch {
         guard let segment = try self.segment(at: offset) else { return LogBatch(records: [], nextOffset: offset) }
@@ -72,7 +74,8 @@ extension SegmentedLog {
         return LogBatch(records: records, nextOffset: parser.offset)
     }
 
-    /// Offset of the first durable record whose key is at least `key`, or nil if there is none. Blocks for a short read.
+    /// Offset of the first durable record whose key is at least `key`, or nil if there is none. Blocks for a short
+    /// read.
     package func firstOffset(withKeyAtLeast key: UInt64) throws(StoreError) -> UInt64? {
         let found = self.state.withLock { state -> (Segment, UInt64)? in
             for segment in state.segments {

@@ -28,8 +28,8 @@ package enum AppendOutcome: Hashable, Sendable {
 package enum LogSyncPolicy: Hashable, Sendable {
     /// When they are on the disk: each write is followed by a sync.
     case everyFlush
-    /// When the system has them: they survive the end of the process, the last ones do not survive a power loss. The owner calls
-    /// `syncNow()` from a thread of its own, so that appends never wait for it.
+    /// When the system has them: they survive the end of the process, the last ones do not survive a power loss. The
+    /// owner calls `syncNow()` from a thread of its own, so that appends never wait for it.
     case deferred
 }
 

@@ -4,8 +4,8 @@ import Synchronization
 extension SegmentedLog {
     /// Waits until everything before `end` is durable, an end as told by `append`.
     ///
-    /// - Throws: `StoreError` if the log fails or is closed first, `CancellationError` if the task is cancelled; the record may
-    ///   become durable all the same in that case.
+    /// - Throws: `StoreError` if the log fails or is closed first, `CancellationError` if the task is cancelled; the
+    ///   record may become durable all the same in that case.
     package func waitUntilDurable(_ end: UInt64) async throws {
         if self.durableEnd >= end { return }
         try await self.wait(for: end)
@@ -30,7 +30,8 @@ extension SegmentedLog {
         self.register(id: nil, end: nil, body)
     }
 
-    /// Calls `body` with the new durable end after every sync, for the life of the log; on the flusher's thread, see `whenDurable(_:_:)`.
+    /// Calls `body` with the new durable end after every sync, for the life of the log; on the flusher's thread, see
+    /// `whenDurable(_:_:)`.
     package func onDurable(_ body: @escaping @Sendable (_ durableEnd: UInt64) -> Void) {
         self.state.withLock { $0.durableObservers.append(body) }
     }

@@ -4,8 +4,8 @@ import Synchronization
 /// A durable log: records are appended at the end, become visible when they are durable, and are dropped from the front
 /// in whole files.
 ///
-/// An offset is a position in the log's own count of bytes, which never starts again; file headers do not count. A record's
-/// offset is known when it is appended and never changes.
+/// An offset is a position in the log's own count of bytes, which never starts again; file headers do not count. A
+/// record's offset is known when it is appended and never changes.
 ///
 /// - Order: records are durable and visible in the order of their appends, without holes, after any crash.
 /// - Appending takes memory only and never blocks on the disk; the store's `StoreFlusher` writes.
@@ -62,7 +62,8 @@ package final class SegmentedLog: Sendable {
         self.salt = last.file.salt
         self.state = Mutex(
             State(
-                segments: segments, appendBase: last.file.base, nextOffset: last.durableEnd, syncedEnd: last.durableEnd))
+                segments: segments, appendBase: last.file.base, nextOffset: last.durableEnd, syncedEnd: last.durableEnd)
+        )
         self.durable = Atomic(last.durableEnd)
     }
 

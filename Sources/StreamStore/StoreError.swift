@@ -61,7 +61,8 @@ package struct StoreError: Error, Sendable {
         self.systemError = systemError
     }
 
-    /// A failed file operation: `diskFull` for a lack of room (except in a sync, after which nothing is certain), else `io`.
+    /// A failed file operation: `diskFull` for a lack of room (except in a sync, after which nothing is certain), else
+    /// `io`.
     package init(_ error: FileError) {
         let isFull = error.number == ENOSPC || error.number == EDQUOT
         let isSync = error.operation == .sync || error.operation == .syncDirectory

@@ -10,8 +10,8 @@ import Synchronization
 
 /// The one thread that writes and syncs for all logs of a store.
 ///
-/// Whatever was appended while the previous write and sync were under way goes out together in the next one (group commit);
-/// nobody waits when nobody else does. Must be stopped after the logs are closed, or the thread lives on.
+/// Whatever was appended while the previous write and sync were under way goes out together in the next one (group
+/// commit); nobody waits when nobody else does. Must be stopped after the logs are closed, or the thread lives on.
 package final class StoreFlusher: Sendable {
     private struct State {
         /// Logs with something to write.
@@ -73,8 +73,8 @@ package final class StoreFlusher: Sendable {
         try self.pass.withLock { _ throws(Failure) in try body() }
     }
 
-    /// Calls `body` on the flusher's thread before each of its passes. It may block for a while, to hold writers back; passes that
-    /// others ask for go on meanwhile.
+    /// Calls `body` on the flusher's thread before each of its passes. It may block for a while, to hold writers back;
+    /// passes that others ask for go on meanwhile.
     package func onPass(_ body: (@Sendable () -> Void)?) {
         self.state.withLock { $0.pacing = body }
     }
@@ -116,8 +116,9 @@ package final class StoreFlusher: Sendable {
 
     /// Lets writers that were served a moment ago append again before the next pass.
     ///
-    /// Why: without it writers that wait for each of their records fall into two halves that take turns, and each sync serves half of
-    /// them. A sixteenth of a sync's time is spent to serve up to twice as many; none is spent where fewer than two waited.
+    /// Why: without it writers that wait for each of their records fall into two halves that take turns, and each sync
+    /// serves half of them. A sixteenth of a sync's time is spent to serve up to twice as many; none is spent where
+    /// fewer than two waited.
     private func gather() {
         let (served, duration) = self.state.withLock { ($0.served, $0.syncDuration) }
         guard served > 1 else { return }

@@ -52,7 +52,8 @@ import Testing
         try self.inTurn(mode) { $0.powerLoss = $1 }
     }
 
-    /// The same work, with something going wrong at its first, second, third ... operation, until it comes through untouched.
+    /// The same work, with something going wrong at its first, second, third ... operation, until it comes through
+    /// untouched.
     private func inTurn(_ mode: StorageMode, _ set: (inout FaultyFileSystem.Faults, Int) -> Void) throws {
         for seed in [7, 8] as [UInt64] {
             var number = 0

@@ -60,7 +60,8 @@ final class DirectoryHarness {
         self.disk = FaultyFileSystem(seed: seed)
         let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         self.folder = parent + "/penstock-directory-\(UInt64.random(in: 0 ... .max))"
-        var configuration = StreamDirectoryConfiguration(mode: mode.mode, directory: mode == .acid ? self.folder : "/data")
+        var configuration = StreamDirectoryConfiguration(
+            mode: mode.mode, directory: mode == .acid ? self.folder : "/data")
         configuration.runsThreads = false
         configuration.lockCount = 4
         configuration.acidMapBytes = 1 << 20

@@ -183,14 +183,16 @@ struct DirectorySimulation {
         }
         guard found.isClosed == stream.isClosed, found.tail == UInt64(stream.content.count) else {
             throw Violation(
-                description: "\(name) has \(found.tail) bytes, expected \(stream.content.count), closed \(found.isClosed)")
+                description:
+                    "\(name) has \(found.tail) bytes, expected \(stream.content.count), closed \(found.isClosed)")
         }
         try self.checkReading(name, directory, stream, limit: 1 << 20)
         try self.probe(name, directory, stream)
     }
 
     private func checkReading(
-        _ name: String, _ directory: StreamDirectory, _ stream: DirectoryModel.Stream, limit: Int, from start: UInt64 = 0
+        _ name: String, _ directory: StreamDirectory, _ stream: DirectoryModel.Stream, limit: Int,
+        from start: UInt64 = 0
     ) throws {
         var position = start
         var bytes: [UInt8] = []
@@ -212,7 +214,8 @@ struct DirectorySimulation {
             bytes += Array(part.readableBytesView)
             position = reading.end
         }
-        guard bytes == Array(stream.content[Int(start)...].prefix(bytes.count)), position == UInt64(stream.content.count)
+        guard bytes == Array(stream.content[Int(start)...].prefix(bytes.count)),
+            position == UInt64(stream.content.count)
         else { throw Violation(description: "\(name) holds other bytes than were appended") }
     }
 
@@ -224,7 +227,8 @@ struct DirectorySimulation {
             let answer = Box<Result<DurableStreams.AppendOutcome, StreamError>?>(nil)
             directory.append(name, DirectoryHarness.request("x", producer: gap), now: 0) { answer.value = $0 }
             guard case .failure(let error)? = answer.value, error.expectedSeq == producer.seq + 1 else {
-                throw Violation(description: "\(name) does not know where \(id) is: \(String(describing: answer.value))")
+                throw Violation(
+                    description: "\(name) does not know where \(id) is: \(String(describing: answer.value))")
             }
         }
         if let sequence = stream.sequence {
@@ -366,7 +370,8 @@ struct DirectorySimulation {
         let closes = Int.random(in: 0..<6, using: &self.random) == 0
         var deadline: UInt64?
         if Int.random(in: 0..<5, using: &self.random) == 0 {
-            deadline = self.now + UInt64.random(in: 1...5000, using: &self.random) * 64 + UInt64(self.nextIncarnation % 64)
+            deadline =
+                self.now + UInt64.random(in: 1...5000, using: &self.random) * 64 + UInt64(self.nextIncarnation % 64)
         }
         var expected: DirectoryModel?
         if self.model[name] == nil {
@@ -458,7 +463,9 @@ struct DirectorySimulation {
                 stream.content += Array(text.utf8)
                 stream.ends.insert(UInt64(stream.content.count))
                 stream.isClosed = closes
-                if let claim { stream.producers[claim.id] = DirectoryModel.Producer(epoch: claim.epoch, seq: claim.seq) }
+                if let claim {
+                    stream.producers[claim.id] = DirectoryModel.Producer(epoch: claim.epoch, seq: claim.seq)
+                }
                 if let sequence { stream.sequence = sequence }
                 expected?.streams[name] = stream
             }

@@ -75,7 +75,8 @@ import Testing
                 #expect(harness.code { try harness.append(name, "x") } == .gone)
                 #expect(harness.code { try harness.delete(name) } == .gone)
                 #expect(harness.code { try harness.create(name) } == .pathBlocked)
-                #expect(harness.code { try harness.create("z", fork: ForkRequest(sourceName: name)) } == .forkFromTombstone)
+                #expect(
+                    harness.code { try harness.create("z", fork: ForkRequest(sourceName: name)) } == .forkFromTombstone)
             }
             #expect(try harness.text("c") == "123")
             if mode != .memory { try start == 0 ? harness.kill() : harness.restart() }

@@ -113,8 +113,9 @@ import Testing
         var observers: [TailObserver] = []
         for _ in 0..<5000 {
             observers.append(
-                try harness.directory.observe("a", now: harness.now.value, target: loop) { _ in count.change { $0 += 1 } }
-                    .get().observer)
+                try harness.directory.observe("a", now: harness.now.value, target: loop) { _ in count.change { $0 += 1 }
+                }
+                .get().observer)
         }
         try harness.append("a", "x")
         #expect(count.value == 5000)

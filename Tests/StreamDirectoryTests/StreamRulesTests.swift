@@ -47,7 +47,8 @@ import Testing
         #expect(try harness.create("a", type: "text/plain", lifetime: .ttl(seconds: 60)).isNew)
         #expect(try !harness.create("a", type: "TEXT/plain", lifetime: .ttl(seconds: 60), body: "ignored").isNew)
         #expect(try harness.lookup("a").tail == 0)
-        #expect(harness.code { try harness.create("a", type: "text/html", lifetime: .ttl(seconds: 60)) } == .alreadyExists)
+        #expect(
+            harness.code { try harness.create("a", type: "text/html", lifetime: .ttl(seconds: 60)) } == .alreadyExists)
         #expect(harness.code { try harness.create("a", type: "text/plain") } == .alreadyExists)
         #expect(
             harness.code { try harness.create("b", type: "application/json", body: "{") } == .invalidJSON)
@@ -78,8 +79,9 @@ import Testing
         #expect(
             harness.code { try harness.append("a", "x", producer: ProducerClaim(id: "p", epoch: 1, seq: 2)) }
                 == .sequenceConflict)
-        #expect(harness.code { try harness.append("a", "x", producer: ProducerClaim(id: "p", epoch: 0, seq: 0)) }
-            == .producerEpochFenced)
+        #expect(
+            harness.code { try harness.append("a", "x", producer: ProducerClaim(id: "p", epoch: 0, seq: 0)) }
+                == .producerEpochFenced)
         try harness.append("a", "y", sequence: "09")
         guard mode != .memory else { return }
         for step in 0..<2 {
