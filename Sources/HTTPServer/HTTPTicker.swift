@@ -28,8 +28,11 @@ final class HTTPTicker: @unchecked Sendable {
 
     var clientCount: Int { self.clients.count }
 
-    /// The time at which something that starts now has lasted for `time`. Not early; late by an interval at most.
-    func deadline(in time: TimeAmount) -> NIODeadline { self.now + self.interval + time }
+    /// The time at which something that starts now has lasted for `time`.
+    func deadline(in time: TimeAmount) -> NIODeadline {
+        // Why not from the last tick: on a loop that was held up it is old, and the deadline would come early.
+        .now() + time
+    }
 
     func add(_ client: any HTTPTickerClient) {
         client.tickerIndex = self.clients.count

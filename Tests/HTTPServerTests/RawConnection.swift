@@ -68,7 +68,7 @@ final class RawConnection: Sendable {
     }
 
     var text: String { self.state.withLock { String(buffer: $0.received) } }
-    var bytes: [UInt8] { self.state.withLock { Array($0.received.readableBytesView) } }
+    var bytes: [UInt8] { self.state.withLock { Array(buffer: $0.received) } }
     var isClosed: Bool { self.state.withLock { $0.isClosed } }
 
     func send(_ text: String) { self.send(Array(text.utf8)) }

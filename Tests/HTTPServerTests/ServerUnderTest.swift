@@ -4,6 +4,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import Synchronization
+import Testing
 
 /// A listener on a free port with routes for the tests.
 final class ServerUnderTest: Sendable {
@@ -97,7 +98,13 @@ final class Signal: Sendable {
         for waiter in waiters { waiter.resume() }
     }
 
+    /// Gives up after half a minute, so that one lost event is one failed test.
     func wait() async {
+        let limit = MultiThreadedEventLoopGroup.singleton.next().scheduleTask(in: .seconds(30)) {
+            Issue.record("an event did not come")
+            self.fire()
+        }
+        defer { limit.cancel() }
         await withCheckedContinuation { continuation in
             let isOver = self.state.withLock { state in
                 if !state.fired { state.waiters.append(continuation) }
