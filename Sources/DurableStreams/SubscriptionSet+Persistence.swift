@@ -118,6 +118,8 @@ extension SubscriptionSet {
         let names = Set(streams.map(\.name))
         for name in self.followers.keys where !names.contains(name) { actions += self.streamRemoved(name) }
         for (name, tail) in streams {
+            // Others may follow it by a pattern and not know it yet.
+            if self.followers[name] != nil, self.discover(name, tail: 0) { actions.append(.persist) }
             for id in self.followers[name] ?? [] {
                 self.subscriptions[id]?.updateLink(name) {
                     // A tail before the ack: another stream has taken the name.

@@ -85,7 +85,8 @@ package struct SubscriptionSet: Sendable {
         var subscription = Subscription(id: id, configuration: configuration, createdAt: now)
         let explicit = Set(configuration.streams)
         for name in configuration.streams {
-            subscription.addLink(name, Subscription.Link(isExplicit: true, isGlob: false, acked: 0, tail: 0))
+            let isGlob = self.isFollowed(name, by: configuration)
+            subscription.addLink(name, Subscription.Link(isExplicit: true, isGlob: isGlob, acked: 0, tail: 0))
         }
         for (name, tail) in streams() {
             let isGlob = self.isFollowed(name, by: configuration)
@@ -200,20 +201,53 @@ package struct SubscriptionSet: Sendable {
         return Self.merged(actions)
     }
 
-    private mutating func discover(_ name: String, tail: UInt64) -> Bool {
+    /// A stream was made, possibly where another had been. Call it before its writer is answered.
+    ///
+    /// - Parameter previousTail: where its own data begins.
+    package mutating func streamCreated(
+        _ name: String, previousTail: UInt64, tail: UInt64, at now: UInt64
+    ) -> [SubscriptionAction] {
+        if self.subscriptions.isEmpty { return [] }
+        var actions = self.streamRemoved(name)
+        if self.discover(name, tail: previousTail) { actions.append(.persist) }
+        for id in self.followers[name] ?? [] {
+            self.subscriptions[id]?.updateLink(name) { $0.acked = max($0.acked, previousTail) }
+        }
+        return Self.merged(actions + self.streamChanged(name, previousTail: previousTail, tail: tail, at: now))
+    }
+
+    /// Names of all streams that a subscription follows.
+    package var followedStreams: [String] { self.followers.filter { !$0.value.isEmpty }.map(\.key) }
+
+    /// Whether no subscription has seen data of a stream, so that its absence says nothing new.
+    package func isUnknown(_ name: String) -> Bool {
+        (self.followers[name] ?? []).allSatisfy { id in
+            self.subscriptions[id]?.links[name].map { $0.isExplicit && $0.tail == 0 } ?? true
+        }
+    }
+
+    /// Links a stream to every subscription whose pattern takes it in. Returns whether any link has changed.
+    mutating func discover(_ name: String, tail: UInt64) -> Bool {
         // Why: names that concern no one are remembered to be passed over quickly, but not without bound.
         if self.followers.count > 4 * self.settings.maximumLinks { self.rebuildFollowers() }
         var found: [String] = []
-        for (id, subscription) in self.subscriptions
-        where self.isFollowed(name, by: subscription.configuration)
-            && subscription.links.count < self.settings.maximumLinks
-        {
-            self.subscriptions[id]?.addLink(
-                name, Subscription.Link(isExplicit: false, isGlob: true, acked: tail, tail: tail))
-            found.append(id)
+        var hasChanged = false
+        for (id, subscription) in self.subscriptions {
+            let isGlob = self.isFollowed(name, by: subscription.configuration)
+            if let link = subscription.links[name] {
+                found.append(id)
+                guard isGlob, !link.isGlob else { continue }
+                self.subscriptions[id]?.updateLink(name) { $0.isGlob = true }
+                hasChanged = true
+            } else if isGlob, subscription.links.count < self.settings.maximumLinks {
+                self.subscriptions[id]?.addLink(
+                    name, Subscription.Link(isExplicit: false, isGlob: true, acked: tail, tail: tail))
+                found.append(id)
+                hasChanged = true
+            }
         }
         self.followers[name] = found
-        return !found.isEmpty
+        return hasChanged
     }
 
     /// A stream was deleted or has expired. Explicit links stay and begin anew with the next stream of that name.

@@ -113,8 +113,10 @@ final class EventSession: HTTPStreamSession, TailReader {
     private func read(from position: UInt64, beyond: UInt64) {
         let now = self.services.clock()
         let current = self.services.cursor.current(at: now)
-        let isShared = (self.place.cursor ?? 0) < current
-        if isShared, position == beyond, let batch = self.tail.batch(from: position) {
+        // Why: a client that knows the cursor of this round, or a later one, gets one of its own.
+        let isShared = self.place.cursor.map { $0 < current } ?? true
+        let shared = isShared ? SharedTail.Place(position: position, beyond: beyond) : nil
+        if let shared, let batch = self.tail.batch(at: shared, cursor: current) {
             self.batch = batch
             self.queue += self.reader.readFinished(batch.reading, at: now)
             return
@@ -136,9 +138,9 @@ final class EventSession: HTTPStreamSession, TailReader {
                 reading.pieces.allSatisfy { if case .bytes = $0 { true } else { false } }
             }
             if isInMemory {
-                self.encoded(try Self.join(readings), readings, isShared: isShared && position == beyond)
+                self.encoded(try Self.join(readings), readings, shared)
             } else {
-                self.readFiles(readings)
+                self.readFiles(readings, shared)
             }
         } catch {
             self.queue += self.reader.ended(error.code)
@@ -157,7 +159,7 @@ final class EventSession: HTTPStreamSession, TailReader {
     }
 
     /// Files are read beside the loop.
-    private func readFiles(_ readings: [StreamReading]) {
+    private func readFiles(_ readings: [StreamReading], _ shared: SharedTail.Place?) {
         let bound = NIOLoopBound(self, eventLoop: self.stream.eventLoop)
         let eventLoop = self.stream.eventLoop
         NIOThreadPool.singleton.submit { _ in
@@ -167,7 +169,7 @@ final class EventSession: HTTPStreamSession, TailReader {
                 guard !session.isOver else { return }
                 switch result {
                 case .success(let bytes):
-                    session.encoded(bytes, readings, isShared: false)
+                    session.encoded(bytes, readings, shared)
                     session.perform([])
                 case .failure(let error):
                     session.perform(session.reader.ended(error.code))
@@ -176,18 +178,18 @@ final class EventSession: HTTPStreamSession, TailReader {
         }
     }
 
-    private func encoded(_ bytes: ByteBuffer, _ readings: [StreamReading], isShared: Bool) {
+    private func encoded(_ bytes: ByteBuffer, _ readings: [StreamReading], _ shared: SharedTail.Place?) {
         guard let first = readings.first, var last = readings.last else { return }
         let now = self.services.clock()
         last.start = first.start
         var random = SystemRandomNumberGenerator()
-        let cursor = self.services.cursor.next(at: now, after: isShared ? nil : self.place.cursor, using: &random)
+        let cursor = self.services.cursor.next(at: now, after: shared == nil ? self.place.cursor : nil, using: &random)
         let encoded = EventStream.batch(stored: bytes, facts: last.facts(cursor: cursor))
         let batch = SharedTail.Batch(
             chunk: HTTPSharedChunk(encoded.bytes),
             reading: LiveReader.Reading(
-                end: last.end, delivered: encoded.delivered, isAtTail: last.isAtTail, isClosed: last.view.isClosed))
-        if isShared { self.tail.keep(batch, from: first.start) }
+                end: last.end, delivered: encoded.delivered, isAtTail: last.isAtTail, isClosed: last.view.isClosed), cursor: cursor)
+        if let shared { self.tail.keep(batch, at: shared) }
         self.batch = batch
         self.queue += self.reader.readFinished(batch.reading, at: now)
     }

@@ -21,6 +21,9 @@ final class LoopTarget: CompletionTarget {
 package final class LoopTargets: Sendable {
     private let known = Mutex<[(loop: any EventLoop, target: LoopTarget, tails: NIOLoopBound<SharedTails>)]>([])
 
+    /// Live reads that are under way.
+    let readers = Atomic<Int>(0)
+
     package init() {}
 
     /// On the loop itself, as the next.

@@ -2,6 +2,7 @@ import DurableStreams
 import HTTPServer
 import NIOCore
 import StreamDirectory
+import Synchronization
 
 /// A live read that waits at the end of a stream.
 protocol TailReader: AnyObject {
@@ -21,6 +22,7 @@ final class SharedTails {
     {
         if let known = self.tails[view.identity] {
             known.readers += 1
+            services.loops.readers.wrappingAdd(1, ordering: .relaxed)
             return .success(known)
         }
         let tail = SharedTail(identity: view.identity)
@@ -36,12 +38,14 @@ final class SharedTails {
             tail.isClosed = view.isClosed
             tail.readers = 1
             self.tails[view.identity] = tail
+            services.loops.readers.wrappingAdd(1, ordering: .relaxed)
             return .success(tail)
         }
     }
 
     func leave(_ tail: SharedTail, _ services: StreamServices) {
         tail.readers -= 1
+        services.loops.readers.wrappingSubtract(1, ordering: .relaxed)
         guard tail.readers == 0 else { return }
         self.tails[tail.identity] = nil
         if let observer = tail.observer { services.directory.cancel(observer, now: services.clock()) }
@@ -50,10 +54,18 @@ final class SharedTails {
 
 /// The end of one stream, watched once for all readers of a loop; what they are sent is encoded once.
 final class SharedTail {
+    /// Where a reader stands, and what it has seen: more than that when the end of a text was kept back.
+    struct Place: Hashable {
+        var position: UInt64
+        var beyond: UInt64
+    }
+
     /// A batch as it goes to every reader that stands at the same place.
     struct Batch {
         var chunk: HTTPSharedChunk
         var reading: LiveReader.Reading
+        /// The round of cursors that it was made in.
+        var cursor: UInt64
     }
 
     private struct Waiter {
@@ -68,7 +80,7 @@ final class SharedTail {
     fileprivate var isClosed = false
     private var end: StreamErrorCode?
     private var waiters: [ObjectIdentifier: Waiter] = [:]
-    private var batches: [UInt64: Batch] = [:]
+    private var batches: [Place: Batch] = [:]
     private static let batchLimit = 4
 
     init(identity: StreamIdentity) {
@@ -113,9 +125,12 @@ final class SharedTail {
     }
 
     /// What another reader was sent from this place since the last change.
-    func batch(from position: UInt64) -> Batch? { self.batches[position] }
+    func batch(at place: Place, cursor: UInt64) -> Batch? {
+        self.batches[place].flatMap { $0.cursor == cursor ? $0 : nil }
+    }
 
-    func keep(_ batch: Batch, from position: UInt64) {
-        if self.batches.count < Self.batchLimit { self.batches[position] = batch }
+    func keep(_ batch: Batch, at place: Place) {
+        if self.batches[place] == nil, self.batches.count >= Self.batchLimit { return }
+        self.batches[place] = batch
     }
 }

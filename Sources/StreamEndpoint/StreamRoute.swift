@@ -53,7 +53,9 @@ package struct StreamRoute: Sendable {
         if inner.hasPrefix(StreamNameRules.reservedSegment) {
             let rest = inner.dropFirst(StreamNameRules.reservedSegment.utf8.count)
             if rest.isEmpty || rest.first == "/", let control = self.services.control {
-                self.permitted(request, responder, .subscribe, "") { _ in control.handle(rest.dropFirst(), request, responder) }
+                let path = rest.dropFirst()
+                if control.isOpen(path) { return control.handle(path, request, responder) }
+                self.permitted(request, responder, .subscribe, "") { _ in control.handle(path, request, responder) }
                 return
             }
         }
@@ -128,7 +130,7 @@ package struct StreamRoute: Sendable {
         self.services.directory.create(name, create, now: self.services.clock(), target: self.target(responder)) {
             switch $0 {
             case .success(let outcome):
-                if outcome.isNew { control?.streamChanged(name) }
+                if outcome.isNew { control?.streamCreated(name) }
                 let location = (request.origin ?? "") + root + "/" + StreamNameRules.encodedPath(name)
                 responder.reply(StreamResponse.created(outcome, location: location))
             case .failure(let error):
@@ -150,10 +152,16 @@ package struct StreamRoute: Sendable {
             return self.refuse(error, request, responder)
         }
         let control = self.services.control
+        var count: UInt64 = 0
+        if control != nil, case .success(let payload) = append.payload { count = UInt64(payload.bytes.readableBytes) }
+        let added = count
         self.services.directory.append(name, append, now: now, target: self.target(responder)) {
             switch $0 {
             case .success(let outcome):
-                control?.streamChanged(name)
+                if outcome.kind == .appended, added > 0 {
+                    let tail = outcome.tail.position
+                    control?.streamAppended(name, previousTail: tail - min(added, tail), tail: tail)
+                }
                 responder.reply(StreamResponse.appended(outcome))
             case .failure(let error):
                 responder.reply(Self.refusal(error, request))
@@ -162,9 +170,12 @@ package struct StreamRoute: Sendable {
     }
 
     private func delete(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder) {
+        let control = self.services.control
         self.services.directory.delete(name, now: self.services.clock(), target: self.target(responder)) {
             switch $0 {
-            case .success: responder.reply(StreamResponse.deleted)
+            case .success:
+                control?.streamDeleted(name)
+                responder.reply(StreamResponse.deleted)
             case .failure(let error): responder.reply(Self.refusal(error, request))
             }
         }

@@ -3,6 +3,7 @@ import HTTPServer
 import Logging
 import NIOCore
 import StreamDirectory
+import Synchronization
 
 /// What the endpoint of durable streams is made of.
 package struct StreamServices: Sendable {
@@ -51,6 +52,9 @@ package struct StreamServices: Sendable {
         self.logger = logger
     }
 
+    /// Long-polls and event streams that are under way.
+    package var liveReaders: Int { self.loops.readers.load(ordering: .relaxed) }
+
     /// Whether the directory answers before its calls return.
     var answersAtOnce: Bool {
         switch self.directory.configuration.mode {
@@ -71,6 +75,12 @@ package struct StreamServices: Sendable {
 package protocol StreamControl: Sendable {
     /// Answers a request whose path behind the reserved segment is `path`, without a leading slash.
     func handle(_ path: Substring, _ request: HTTPRequest, _ responder: HTTPResponder)
-    /// Told, before readers can know, that a stream was created or appended to.
-    func streamChanged(_ name: String)
+    /// Whether a request to this path needs no permission of the service, because it is public or brings a token of its own.
+    func isOpen(_ path: Substring) -> Bool
+    /// Told before the writer is answered: a stream was made, possibly where another was before.
+    func streamCreated(_ name: String)
+    /// Told before the writer is answered: a stream has grown.
+    func streamAppended(_ name: String, previousTail: UInt64, tail: UInt64)
+    /// Told before the writer is answered: a stream was deleted.
+    func streamDeleted(_ name: String)
 }

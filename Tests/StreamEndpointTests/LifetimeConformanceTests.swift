@@ -1,0 +1,115 @@
+import DurableStreams
+import Foundation
+import StreamEndpoint
+import Testing
+
+extension Conformance {
+    @Suite struct LifetimeValidation {
+        @Test(arguments: TestMode.allCases) func bothHeadersAre400(_ mode: TestMode) async throws {
+            let stream = try mode.stream()
+            let answer = try await stream.create([
+                "stream-ttl": "60", "stream-expires-at": "2099-01-01T00:00:00Z",
+            ])
+            #expect(answer.status == 400)
+            #expect(try await stream.head().status == 404)
+        }
+
+        @Test(
+            arguments: TestMode.allCases,
+            ["abc", "-1", "00060", "+60", "60.5", "1e3", "", " ", "18446744073709551615", "99999999999999999999999"])
+        func malformedTTLsAre400(_ mode: TestMode, _ value: String) async throws {
+            let stream = try mode.stream()
+            #expect(try await stream.create(["stream-ttl": value]).status == 400)
+            #expect(try await stream.head().status == 404)
+        }
+
+        @Test(arguments: TestMode.allCases, ["tomorrow", "2099-13-01T00:00:00Z", "2099-01-01", "2099-01-01T00:00:00", ""])
+        func malformedTimesAre400(_ mode: TestMode, _ value: String) async throws {
+            #expect(try await mode.stream().create(["stream-expires-at": value]).status == 400)
+        }
+
+        @Test(arguments: TestMode.allCases, ["2099-01-01T00:00:00Z", "2099-01-01T00:00:00+01:00", "2099-01-01T00:00:00.123-05:30"])
+        func timesWithZonesAreFine(_ mode: TestMode, _ value: String) async throws {
+            #expect(try await mode.stream().create(["stream-expires-at": value]).status == 201)
+        }
+
+        @Test(arguments: TestMode.allCases) func aTTLIsFineAndPartOfTheConfiguration(_ mode: TestMode) async throws {
+            let stream = try mode.stream()
+            #expect(try await stream.create(["stream-ttl": "3600"]).status == 201)
+            #expect(try await stream.create(["stream-ttl": "3600"]).status == 200)
+            #expect(try await stream.create(["stream-ttl": "7200"]).status == 409)
+            #expect(try await stream.create().status == 409)
+        }
+    }
+
+    @Suite struct Expiry {
+        private func text(_ clock: TestClock, in seconds: UInt64) -> String {
+            Timestamp.text(milliseconds: clock.now() + seconds * 1000)
+        }
+
+        @Test(arguments: TestMode.allCases, [true, false])
+        func whatHasExpiredIsNotThere(_ mode: TestMode, _ isTTL: Bool) async throws {
+            try await EndpointServer.with(mode) { server in
+                let headers =
+                    isTTL ? ["stream-ttl": "2"] : ["stream-expires-at": self.text(server.clock, in: 2)]
+                let streams = (0..<4).map { _ in server.client.stream() }
+                for stream in streams { #expect(try await stream.create(headers, body: "old").status == 201) }
+                #expect(try await streams[0].head().status == 200)
+                server.clock.advance(seconds: 4)
+                #expect(try await streams[0].head().status == 404)
+                #expect(try await streams[1].read().status == 404)
+                #expect(try await streams[2].append("x").status == 404)
+                #expect(try await streams[3].longPoll("-1").status == 404)
+                // A new stream takes the name, of another type, with nothing of the old.
+                let again = try await streams[0].create(["content-type": "application/json"])
+                #expect(again.status == 201)
+                #expect(try await streams[0].read().text == "[]")
+            }
+        }
+
+        @Test(arguments: TestMode.allCases) func writesAndReadsRenewATTL(_ mode: TestMode) async throws {
+            try await EndpointServer.with(mode) { server in
+                let (written, read, polled, headed) = (
+                    server.client.stream(), server.client.stream(), server.client.stream(), server.client.stream()
+                )
+                for stream in [written, read, polled, headed] { try await stream.create(["stream-ttl": "10"], body: "x") }
+                for _ in 0..<3 {
+                    server.clock.advance(seconds: 6)
+                    #expect(try await written.append("y").status == 204)
+                    #expect(try await read.read().status == 200)
+                    #expect(try await polled.longPoll("-1").status == 200)
+                    _ = try await headed.head()
+                }
+                #expect(try await headed.head().status == 404)
+                #expect(try await written.head().status == 200)
+                #expect(try await read.head().status == 200)
+                #expect(try await polled.head().status == 200)
+            }
+        }
+
+        @Test(arguments: TestMode.allCases) func aDeadlineNeverMoves(_ mode: TestMode) async throws {
+            try await EndpointServer.with(mode) { server in
+                let stream = server.client.stream()
+                try await stream.create(["stream-expires-at": self.text(server.clock, in: 10)], body: "x")
+                server.clock.advance(seconds: 6)
+                #expect(try await stream.append("y").status == 204)
+                #expect(try await stream.read().status == 200)
+                server.clock.advance(seconds: 6)
+                #expect(try await stream.read().status == 404)
+            }
+        }
+
+        @Test(arguments: TestMode.allCases) func aLiveReaderKeepsAStream(_ mode: TestMode) async throws {
+            try await EndpointServer.with(mode, { $0.services = { $0.live.idleClose = 0 } }) { server in
+                let stream = server.client.stream()
+                try await stream.create(["stream-ttl": "5"], body: "x")
+                let reader = try await stream.events()
+                try await reader.waitForData("x")
+                server.clock.advance(seconds: 20)
+                #expect(try await stream.append("y").status == 204)
+                try await reader.waitForData("y")
+                await reader.close()
+            }
+        }
+    }
+}
