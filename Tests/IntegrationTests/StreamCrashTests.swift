@@ -23,6 +23,12 @@ import Testing
         }
     }
 
+    private final class Counter: Sendable {
+        private let count = Mutex(0)
+        var value: Int { self.count.withLock { $0 } }
+        func increment() { self.count.withLock { $0 += 1 } }
+    }
+
     private static let json = [("content-type", "application/json")]
 
     /// Tries until the server says that the entry is in.
@@ -70,7 +76,7 @@ import Testing
             #expect(try await server.request(.PUT, "load/\(writer)", headers: Self.json).status == 201)
         }
         #expect(try await server.request(.PUT, "shared", headers: Self.json).status == 201)
-        let acknowledged = Mutex(0)
+        let acknowledged = Counter()
         let histories = (0...writers).map { _ in History() }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             for writer in 0..<writers {
@@ -80,7 +86,7 @@ import Testing
                         // Closing is part of the last append: both or neither.
                         try await Self.append(entry, to: "load/\(writer)", server, last: number == each - 1)
                         try await Self.append(entry, to: "shared", server, last: false)
-                        acknowledged.withLock { $0 += 1 }
+                        acknowledged.increment()
                     }
                 }
                 tasks.addTask { try await Self.follow("load/\(writer)", server, histories[writer]) }
@@ -90,7 +96,7 @@ import Testing
                 for part in 1...(isThorough ? 8 : 3) {
                     let goal = writers * each * part / (isThorough ? 9 : 4)
                     try await eventually("\(goal) appends are in", within: .seconds(120)) {
-                        acknowledged.withLock { $0 } >= goal
+                        acknowledged.value >= goal
                     }
                     // Created and deleted, both acknowledged: it must not come back.
                     _ = try await server.request(.PUT, "gone/\(part)", headers: Self.json, body: "[1]")
