@@ -4,6 +4,7 @@ import NIOCore
 import NIOPosix
 import StreamDirectory
 import StreamStore
+import Synchronization
 
 /// One reader of an event stream. Confined to its event loop; holds no task, no timer and no bytes of its own while it waits.
 final class EventSession: HTTPStreamSession, TailReader {
@@ -184,6 +185,7 @@ final class EventSession: HTTPStreamSession, TailReader {
         last.start = first.start
         var random = SystemRandomNumberGenerator()
         let cursor = self.services.cursor.next(at: now, after: shared == nil ? self.place.cursor : nil, using: &random)
+        self.services.loops.batches.wrappingAdd(1, ordering: .relaxed)
         let encoded = EventStream.batch(stored: bytes, facts: last.facts(cursor: cursor))
         let batch = SharedTail.Batch(
             chunk: HTTPSharedChunk(encoded.bytes),

@@ -23,6 +23,8 @@ package final class LoopTargets: Sendable {
 
     /// Live reads that are under way.
     let readers = Atomic<Int>(0)
+    /// Batches of events that were encoded.
+    let batches = Atomic<Int>(0)
 
     package init() {}
 

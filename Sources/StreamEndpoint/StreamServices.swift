@@ -55,6 +55,9 @@ package struct StreamServices: Sendable {
     /// Long-polls and event streams that are under way.
     package var liveReaders: Int { self.loops.readers.load(ordering: .relaxed) }
 
+    /// How often stored data was made into events; readers that stand at one place share the work.
+    package var encodedBatches: Int { self.loops.batches.load(ordering: .relaxed) }
+
     /// Whether the directory answers before its calls return.
     var answersAtOnce: Bool {
         switch self.directory.configuration.mode {

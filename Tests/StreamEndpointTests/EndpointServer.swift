@@ -2,9 +2,11 @@ import DurableStreams
 import Foundation
 import HTTPServer
 import Logging
+import NIOCore
 import NIOPosix
 import StreamDirectory
 import StreamEndpoint
+import StreamStore
 import Synchronization
 
 /// A clock that runs like the machine's and can be set forward.
@@ -42,6 +44,9 @@ final class EndpointServer: Sendable {
         var limits: @Sendable (inout HTTPLimits) -> Void = { _ in }
         var options: @Sendable (inout HTTPListenerOptions) -> Void = { _ in }
         var port = 0
+        var fileSystem: any FileSystem = PosixFileSystem()
+        /// Made before the routes are; gets the directory and the port.
+        var control: (@Sendable (StreamDirectory, TestClock, TestFolder) throws -> SubscriptionControl)?
     }
 
     static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -52,6 +57,7 @@ final class EndpointServer: Sendable {
     let directory: StreamDirectory
     let services: StreamServices
     let listener: HTTPListener
+    let control: SubscriptionControl?
 
     private init(_ settings: Settings) async throws {
         self.mode = settings.mode
@@ -61,11 +67,13 @@ final class EndpointServer: Sendable {
             mode: settings.mode.storage, directory: self.folder.path + "/streams")
         settings.directory(&configuration)
         let clock = settings.clock
-        self.directory = try StreamDirectory.open(configuration, clock: { clock.now() })
+        self.directory = try StreamDirectory.open(configuration, fileSystem: settings.fileSystem, clock: { clock.now() })
         var services = StreamServices(directory: self.directory, clock: { clock.now() }, logger: Self.silent)
         services.live.longPollTimeout = 600
         services.catchUpBytes = 256 << 10
         services.cors = StreamServices.cors(.any)
+        self.control = try settings.control?(self.directory, clock, self.folder)
+        services.control = self.control
         settings.services(&services)
         self.services = services
         var router = HTTPRouter()
@@ -108,9 +116,12 @@ final class EndpointServer: Sendable {
     }
 
     var client: StreamClient { StreamClient(port: self.listener.port) }
+    /// A loop for what is not tied to a connection.
+    var directoryLoop: any EventLoop { MultiThreadedEventLoopGroup.singleton.any() }
     var origin: String { "http://127.0.0.1:\(self.listener.port)" }
 
     func stop() async {
+        self.control?.stop()
         await self.listener.drain(grace: .milliseconds(500))
         self.directory.releaseObservers()
         try? self.directory.close()
