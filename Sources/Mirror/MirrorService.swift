@@ -93,7 +93,7 @@ package final class MirrorService: Service, Sendable {
                     tasks.addTask { try? await gracefulShutdown() }
                 }
                 do {
-                    try await tasks.waitForAll()
+                    while try await tasks.next() != nil {}
                 } catch {
                     self.drain()
                     tasks.cancelAll()

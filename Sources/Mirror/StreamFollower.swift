@@ -121,7 +121,7 @@ final class StreamFollower: Sendable {
                 self.queue.close()
             }
             do {
-                try await tasks.waitForAll()
+                while try await tasks.next() != nil {}
             } catch {
                 self.drain()
                 throw error
