@@ -104,6 +104,19 @@ let package = Package(
                 nio("NIOPosix"), logging,
             ]),
         target(
+            "WebhookDelivery",
+            [
+                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), crypto,
+                .product(
+                    name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
+            ]),
+        target(
+            "Mirror",
+            [
+                "ChangeFeed", "DurableStreams", "PostgresClient", "PostgresWire", "StreamDirectory", "StreamStore",
+                nio("NIOCore"), nio("NIOPosix"), logging, lifecycle,
+            ]),
+        target(
             "SatelliteEndpoint",
             [
                 "Satellite", "Catalog", "ChangeFeed", "HTTPServer", "PostgresClient", "PostgresWire", "WriteBack",
@@ -114,7 +127,7 @@ let package = Package(
             [
                 "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "HTTPServer", "Identity", "MigrationsAPI",
                 "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory", "StreamEndpoint",
-                "DurableStreams", "StreamStore", "TokenKeys", "WriteBack",
+                "DurableStreams", "Mirror", "StreamStore", "TokenKeys", "WebhookDelivery", "WriteBack",
                 nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), logging, lifecycle, signals,
             ]),
         target(
@@ -162,6 +175,19 @@ let package = Package(
         tests(
             "StreamDirectoryTests",
             ["DurableStreams", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests(
+            "StreamEndpointTests",
+            [
+                "DurableStreams", "HTTPServer", "StreamDirectory", "StreamEndpoint", "StreamStore",
+                "StreamStoreTestSupport", "WebhookDelivery", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl, http2,
+                logging, crypto,
+            ]),
+        tests(
+            "MirrorTests",
+            [
+                "ChangeFeed", "DurableStreams", "Mirror", "PostgresClient", "PostgresWire", "StreamDirectory",
+                "StreamStore", "StreamStoreTestSupport", "TestSupport", nio("NIOCore"), nio("NIOPosix"), logging,
+            ]),
         tests(
             "TokenKeysTests",
             ["Identity", "TokenKeys", crypto, nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix")]),

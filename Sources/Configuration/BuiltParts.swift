@@ -6,7 +6,7 @@ package enum Part: String, CaseIterable, Hashable, Sendable {
 
 extension Settings {
     /// The parts that exist in this version. A part that is built is added here, and the service stops apologising.
-    package static let builtParts: Set<Part> = [.streams]
+    package static let builtParts: Set<Part> = [.mirror, .streams]
 
     /// The fronts that are on and exist. If there are none, the process has nothing to do.
     package func servedFronts(builtParts: Set<Part> = Settings.builtParts) -> Set<Front> {

@@ -5,6 +5,7 @@ import Foundation
 import HTTPServer
 import Identity
 import Logging
+import Mirror
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -73,11 +74,25 @@ package struct Sidecar: Sendable {
                 hint: "Set DATABASE_URL to serve Satellite clients. On are: \(self.settings.fronts.explanation)")
         }
         defer { streams?.close() }
+        var mirror: MirrorService?
+        if let settings = self.settings.mirror {
+            guard let parts, let streams else {
+                throw StartError(
+                    .configuration, "the mirror needs a database and streams",
+                    hint: "Set DATABASE_URL, and name satellite and streams in PENSTOCK_FRONTS")
+            }
+            let service = MirrorWiring.service(
+                settings, directory: streams.directory, pool: parts.pool, feed: parts.feed, logger: self.logger)
+            MirrorWiring.observe(service, settings, self.metrics)
+            parts.mirror.value = service
+            mirror = service
+        }
         let listeners = try await self.listen(parts, streams)
+        streams?.start()
         if let port = listeners.first?.port { self.onListening(port) }
 
         var configuration = ServiceGroupConfiguration(
-            services: self.services(parts, streams, listeners), gracefulShutdownSignals: [.sigterm, .sigint],
+            services: self.services(parts, streams, mirror, listeners), gracefulShutdownSignals: [.sigterm, .sigint],
             logger: self.logger)
         // What cannot end in time is cut off: clients send again what was not acknowledged.
         configuration.maximumGracefulShutdownDuration = .seconds(20)
@@ -160,7 +175,7 @@ package struct Sidecar: Sendable {
 
     /// In the order of their start; they are stopped in the opposite order, so that nobody loses what it depends on.
     private func services(
-        _ parts: SidecarParts?, _ streams: StreamServer?, _ listeners: [HTTPListener]
+        _ parts: SidecarParts?, _ streams: StreamServer?, _ mirror: MirrorService?, _ listeners: [HTTPListener]
     ) -> [any Service] {
         let onReady = self.onReady
         let logger = self.logger
@@ -182,6 +197,15 @@ package struct Sidecar: Sendable {
                     }
                 },
             ]
+        }
+        if let mirror, let parts {
+            services.append(
+                ClosureService("mirror") {
+                    // The schema has to be there first.
+                    try await cancelWhenGracefulShutdown { try? await parts.waitUntilReady() }
+                    try await mirror.run()
+                    try? await gracefulShutdown()
+                })
         }
         if let gate = streams?.gate {
             services.append(

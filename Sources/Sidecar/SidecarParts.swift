@@ -4,6 +4,7 @@ import DatabaseSetup
 import Foundation
 import Identity
 import Logging
+import Mirror
 import NIOPosix
 import Observability
 import PostgresClient
@@ -27,6 +28,8 @@ final class SidecarParts: Sendable {
     let schemaSource: DatabaseSchemaSource
     let satellite: SatelliteServices
     let health: HealthRegistry
+    /// Set where there is one.
+    let mirror = SharedReference<MirrorService>()
     private let isInstalled = Mutex(false)
     private let installProblem = Mutex<String?>(nil)
 
@@ -39,6 +42,7 @@ final class SidecarParts: Sendable {
         let pool = self.pool
         let clientState = ClientStateStore(pool: pool, logger: logger)
         let hubReference = SharedReference<SatelliteHub>()
+        let mirror = self.mirror
         self.feed = ChangeFeed(
             options: FeedOptions(
                 database: database.database,
@@ -49,7 +53,8 @@ final class SidecarParts: Sendable {
             database: PostgresFeedDatabase(parameters: self.parameters, logger: logger),
             store: LogStore(fileSystem: PosixFileSystem(), flusher: self.flusher),
             group: MultiThreadedEventLoopGroup.singleton, logger: logger,
-            onStartOver: { _ in
+            onStartOver: { reason in
+                await mirror.value?.feedStartedOver("\(reason)")
                 try await clientState.forgetEveryone()
                 hubReference.value?.reset()
             })
@@ -188,7 +193,7 @@ final class SidecarParts: Sendable {
 }
 
 /// A reference that is set once, after what refers to it has been made.
-private final class SharedReference<Value: AnyObject & Sendable>: Sendable {
+final class SharedReference<Value: AnyObject & Sendable>: Sendable {
     private let stored = Mutex<Value?>(nil)
 
     var value: Value? {

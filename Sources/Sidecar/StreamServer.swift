@@ -9,6 +9,7 @@ import NIOPosix
 import Observability
 import StreamDirectory
 import StreamEndpoint
+import WebhookDelivery
 
 /// The durable streams front: the directory, who may use it, and its routes.
 final class StreamServer: Sendable {
@@ -16,6 +17,7 @@ final class StreamServer: Sendable {
     let directory: StreamDirectory
     let gate: StreamGate?
     private let services: StreamServices
+    private let subscriptions: SubscriptionControl
     private let logger: Logger
 
     /// Opens the storage. Blocks until everything that was answered for is back.
@@ -50,7 +52,39 @@ final class StreamServer: Sendable {
             }
         }
         services.authorizer = self.gate?.authorizer
+        self.subscriptions = try Self.subscriptions(settings, self.directory, names, clock, logger)
+        services.control = self.subscriptions
         self.services = services
+    }
+
+    /// Subscriptions, kept beside the streams where those are kept.
+    private static func subscriptions(
+        _ settings: StreamServerSettings, _ directory: StreamDirectory, _ names: StreamNameRules,
+        _ clock: @escaping @Sendable () -> UInt64, _ logger: Logger
+    ) throws -> SubscriptionControl {
+        let place = settings.storage.mode.usesDisk ? settings.storage.dataDirectory + "/control" : nil
+        let address = settings.bindAddress ?? ListenAddress(host: "127.0.0.1", port: 5133)
+        let host = ["0.0.0.0", "::"].contains(address.host) ? ProcessInfo.processInfo.hostName : address.host
+        let scheme = settings.transport.mode == .http ? "http" : "https"
+        let authority = host.contains(":") ? "[\(host)]" : host
+        var configuration = SubscriptionControl.Configuration(
+            rootURL: "\(scheme)://\(authority):\(address.port)\(settings.http.basePath)", directory: place)
+        configuration.names = names
+        configuration.allowsLocalWebhooks = settings.http.allowsInsecureWebhooks
+        do {
+            return try SubscriptionControl(
+                configuration, streams: directory, sender: HTTPWebhookSender(), keys: try WebhookKeys(directory: place),
+                clock: clock, logger: logger)
+        } catch {
+            throw Sidecar.StartError(
+                .initialisation, "the subscriptions in \(place ?? "memory") cannot be read: \(error)",
+                hint: "Restore the directory from a copy, or move it away to begin without subscriptions")
+        }
+    }
+
+    /// Begins to deliver webhooks and to keep their time.
+    func start() {
+        self.subscriptions.start(on: MultiThreadedEventLoopGroup.singleton.next())
     }
 
     private static func milliseconds(_ duration: Duration) -> UInt64 {
@@ -191,6 +225,7 @@ final class StreamServer: Sendable {
 
     /// Lets live readers go.
     func release() {
+        self.subscriptions.stop()
         self.directory.releaseObservers()
     }
 

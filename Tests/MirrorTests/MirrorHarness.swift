@@ -41,7 +41,8 @@ final class MirrorHarness: Sendable {
         if let cluster { self.cluster = cluster } else { self.cluster = try await TestCluster.shared() }
         self.database = try await self.cluster.createDatabase()
         self.pool = PostgresPool(
-            self.cluster.parameters(database: self.database), configuration: .init(maximumConnections: 12), logger: logger)
+            self.cluster.parameters(database: self.database), configuration: .init(maximumConnections: 12),
+            logger: logger)
         let disk = FaultyFileSystem(seed: 7)
         self.state = Mutex(State(disk: disk, directory: try Self.open(disk)))
         if !script.isEmpty { try await self.cluster.psql(script, database: self.database) }
@@ -116,7 +117,8 @@ final class MirrorHarness: Sendable {
             options: options,
             database: PostgresFeedDatabase(
                 parameters: self.cluster.parameters(database: self.database), logger: self.logger),
-            store: LogStore(fileSystem: PosixFileSystem(), flusher: flusher), group: MultiThreadedEventLoopGroup.singleton,
+            store: LogStore(fileSystem: PosixFileSystem(), flusher: flusher),
+            group: MultiThreadedEventLoopGroup.singleton,
             logger: self.logger, onStartOver: { _ in })
         let task = Task { try await feed.run() }
         self.state.withLock { $0.feed = (feed, task, flusher) }
@@ -147,13 +149,16 @@ final class MirrorHarness: Sendable {
         try? self.directory.close()
         try? FileManager.default.removeItem(atPath: self.folder)
         if self.ownsCluster { return }
-        _ = try? await self.cluster.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '\(self.database)' AND NOT active")
+        _ = try? await self.cluster.psql(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '\(self.database)' AND NOT active"
+        )
         _ = try? await self.cluster.psql("DROP DATABASE \(self.database) WITH (FORCE)")
     }
 
     // MARK: Streams
 
-    func create(_ name: String, type: String = "application/json", closes: Bool = false, body: String = "") async throws {
+    func create(_ name: String, type: String = "application/json", closes: Bool = false, body: String = "") async throws
+    {
         _ = try await self.calls.create(
             name, CreateRequest(contentType: ContentType(type), closes: closes, body: ByteBuffer(string: body)))
     }
@@ -179,7 +184,8 @@ final class MirrorHarness: Sendable {
         var bytes = ByteBuffer(string: "[")
         var position: UInt64 = 0
         while position < view.tail {
-            let (reading, part) = try await self.calls.read(name, identity: view.identity, from: position, limit: 1 << 20)
+            let (reading, part) = try await self.calls.read(
+                name, identity: view.identity, from: position, limit: 1 << 20)
             bytes.writeImmutableBuffer(part)
             position = reading.end
         }

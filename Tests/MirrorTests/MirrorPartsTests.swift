@@ -88,7 +88,10 @@ import Testing
         options.greatestBackoff = .seconds(1)
         var backoff = Backoff(options)
         let pauses = (0..<40).map { _ in backoff.next(chance: 1) }
-        #expect(pauses.prefix(5) == [.milliseconds(100), .milliseconds(200), .milliseconds(400), .milliseconds(800), .seconds(1)])
+        #expect(
+            pauses.prefix(5) == [
+                .milliseconds(100), .milliseconds(200), .milliseconds(400), .milliseconds(800), .seconds(1),
+            ])
         #expect(pauses.last == .seconds(1))
         #expect(backoff.next(chance: 0) == .milliseconds(500))
     }

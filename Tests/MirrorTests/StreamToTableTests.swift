@@ -21,7 +21,8 @@ import Testing
 
     /// A database with the event table.
     private static func harness(cluster: TestCluster? = nil) async throws -> MirrorHarness {
-        try await MirrorHarness(cluster: cluster, script: MirrorSchema.eventTableScript(MirrorTableName("session_events")))
+        try await MirrorHarness(
+            cluster: cluster, script: MirrorSchema.eventTableScript(MirrorTableName("session_events")))
     }
 
     private static func numbers(_ harness: MirrorHarness, _ order: String = "id") async throws -> [String] {
@@ -31,7 +32,8 @@ import Testing
 
     @Test func eventsFillTheColumnsOfTheBuiltInTable() async throws {
         let harness = try await MirrorHarness()
-        try await harness.create("events", body: #"[{"key":"k1","type":"chat","operation":"set","value":{"a":[1, 2]}}]"#)
+        try await harness.create(
+            "events", body: #"[{"key":"k1","type":"chat","operation":"set","value":{"a":[1, 2]}}]"#)
         try await harness.append("events", #"[{"key":"","n":1e400}, 17]"#)
         try await harness.run([.streamToTable(Self.flow())]) { service in
             try await eventually("all are written") { service.status.first?.streams.first?.messages == 3 }
@@ -55,7 +57,9 @@ import Testing
 
     @Test func appendsOfOtherTypesAreARowEach() async throws {
         let harness = try await MirrorHarness(
-            script: "CREATE TABLE raw (stream_name text, payload bytea, ds_offset text); CREATE TABLE words (stream_name text, payload text)")
+            script:
+                "CREATE TABLE raw (stream_name text, payload bytea, ds_offset text); CREATE TABLE words (stream_name text, payload text)"
+        )
         try await harness.create("bytes", type: "application/octet-stream")
         try await harness.create("words", type: "text/plain")
         for text in ["one", "two\\", "thrée\t"] {
@@ -72,9 +76,13 @@ import Testing
             }
         }
         #expect(
-            try await harness.sql("SELECT convert_from(payload, 'UTF8'), ds_offset FROM raw ORDER BY ds_offset").split(separator: "\n").first
+            try await harness.sql("SELECT convert_from(payload, 'UTF8'), ds_offset FROM raw ORDER BY ds_offset").split(
+                separator: "\n"
+            ).first
                 == "one|0000000000000000_0000000000000003")
-        #expect(try await harness.sql("SELECT count(*) FROM words WHERE payload IN ('one', E'two\\\\', E'thrée\\t')") == "3")
+        #expect(
+            try await harness.sql("SELECT count(*) FROM words WHERE payload IN ('one', E'two\\\\', E'thrée\\t')") == "3"
+        )
         try await harness.finish()
     }
 
@@ -137,7 +145,8 @@ import Testing
             }
             try await harness.calls.delete("other")
             try await eventually("the deletion is noted") {
-                try await harness.sql("SELECT state FROM penstock.mirror_checkpoints WHERE stream = 'other'") == "deleted"
+                try await harness.sql("SELECT state FROM penstock.mirror_checkpoints WHERE stream = 'other'")
+                    == "deleted"
             }
             try await harness.create("other", body: #"[{"n":3},{"n":4}]"#)
             try await eventually("the new stream is written from its beginning") {
@@ -166,11 +175,14 @@ import Testing
         try await harness.run([.streamToTable(Self.flow(.prefix("many/"), workers: 4))]) { service in
             for number in 60..<100 { try await harness.create("many/\(number)", body: "[{\"n\":\(number)}]") }
             for number in 0..<100 { try await harness.append("many/\(number)", "[{\"n\":\(number + 1000)}]") }
-            try await eventually("all are written") { try await harness.sql("SELECT count(*) FROM session_events") == "200" }
+            try await eventually("all are written") {
+                try await harness.sql("SELECT count(*) FROM session_events") == "200"
+            }
             #expect(service.status.first?.streams.count == 100)
         }
         #expect(
-            try await harness.sql("SELECT count(DISTINCT payload), count(DISTINCT stream_name) FROM session_events") == "200|100")
+            try await harness.sql("SELECT count(DISTINCT payload), count(DISTINCT stream_name) FROM session_events")
+                == "200|100")
         // In each stream in its order.
         #expect(
             try await harness.sql(
@@ -225,12 +237,16 @@ import Testing
             for number in 0..<8 { try await harness.append("s/\(number)", "[{\"n\":\(round)},{\"n\":\(round + 100)}]") }
             if round == 10 {
                 // One goes, as a process that is killed; the other takes over what it had.
-                try await eventually("one is at work") { try await harness.sql("SELECT count(*) > 20 FROM session_events") == "t" }
+                try await eventually("one is at work") {
+                    try await harness.sql("SELECT count(*) > 20 FROM session_events") == "t"
+                }
                 firstTask.cancel()
                 _ = await firstTask.result
             }
         }
-        try await eventually("all are written") { try await harness.sql("SELECT count(*) FROM session_events") == "320" }
+        try await eventually("all are written") {
+            try await harness.sql("SELECT count(*) FROM session_events") == "320"
+        }
         second.drain()
         try await secondTask.value
         #expect(try await harness.sql("SELECT count(DISTINCT (stream_name, ds_offset)) FROM session_events") == "320")
@@ -239,7 +255,8 @@ import Testing
 
     /// Two that both believe to have the lease: the checkpoint stands between them.
     @Test func checkpointThatMovedStopsTheSecondWriter() async throws {
-        let harness = try await MirrorHarness(script: MirrorSchema.script + MirrorSchema.eventTableScript(MirrorTableName("session_events")))
+        let harness = try await MirrorHarness(
+            script: MirrorSchema.script + MirrorSchema.eventTableScript(MirrorTableName("session_events")))
         let checkpoints = CheckpointStore(pool: harness.pool, flow: "flow")
         let table = try await TargetTable.load(MirrorTableName("session_events"), harness.pool)
         let writer = BatchWriter(
@@ -310,14 +327,21 @@ import Testing
                         batch.append("{\"key\":\"\(key)\",\"operation\":\"remove\"}")
                         model[key] = nil
                     case 3, 4, 5:
-                        batch.append("{\"key\":\"\(key)\",\"operation\":\"update\",\"value\":{\(titleMember)\"count\":\(count)}}")
+                        batch.append(
+                            "{\"key\":\"\(key)\",\"operation\":\"update\",\"value\":{\(titleMember)\"count\":\(count)}}"
+                        )
                         model[key] = (title ?? model[key]?.title, count)
                     case 6:
-                        batch.append(["{\"operation\":\"set\"}", "7", "{\"key\":\"a\",\"operation\":\"append\"}", "{\"key\":null}"].randomElement(using: &random) ?? "7")
+                        batch.append(
+                            [
+                                "{\"operation\":\"set\"}", "7", "{\"key\":\"a\",\"operation\":\"append\"}",
+                                "{\"key\":null}",
+                            ].randomElement(using: &random) ?? "7")
                         letters += 1
                     case 7: batch.append("{\"headers\":{\"control\":\"up-to-date\"}}")
                     default:
-                        batch.append("{\"key\":\"\(key)\",\"operation\":\"set\",\"value\":{\(titleMember)\"count\":\(count)}}")
+                        batch.append(
+                            "{\"key\":\"\(key)\",\"operation\":\"set\",\"value\":{\(titleMember)\"count\":\(count)}}")
                         model[key] = (title, count)
                     }
                 }

@@ -1,0 +1,4 @@
+import Mirror
+
+/// The flow as the mirror takes it; the configuration's has the same name.
+typealias RunningMirrorFlow = MirrorFlow
