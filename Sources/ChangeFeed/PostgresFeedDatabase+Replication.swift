@@ -4,6 +4,12 @@ import PostgresClient
 import PostgresWire
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 extension PostgresFeedDatabase {
     package func replicate(
         slot: String, publication: String, from position: LSN, sink: any FeedSink,
@@ -120,6 +126,7 @@ private final class ReplicationRun: ReplicationStream {
         self.started(self)
         var batch = ReplicationBatch()
         var told = LSN.zero
+        var pace = ReceivePace()
         while true {
             let (mustStop, isPaused, acknowledged) = self.state.withLock {
                 ($0.mustStop, $0.isPaused, $0.acknowledged)
@@ -140,7 +147,9 @@ private final class ReplicationRun: ReplicationStream {
                 batch.replyRequested = true
                 continue
             }
+            if pace.isHasty { usleep(ReceivePace.pauseMicroseconds) }
             try connection.receive(into: &batch, timeoutMilliseconds: Self.statusInterval)
+            pace.received(batch.bytes.readableBytes)
             if batch.isEmpty { batch.replyRequested = !self.hasNews(since: told) }
             if !batch.messages.isEmpty {
                 self.state.withLock { $0.isPaused = true }
@@ -154,5 +163,26 @@ private final class ReplicationRun: ReplicationStream {
 
     private func hasNews(since told: LSN) -> Bool {
         self.state.withLock { $0.acknowledged > told || $0.mustStop }
+    }
+}
+
+/// Tells when reading is faster than it is worth.
+///
+/// The server sends each message by itself. Out of a backlog a reader that keeps up gets one row a time and pays for each as for a
+/// batch; on a small machine it even takes the server's processor. A short pause brings hundreds at once. A quiet stream never pauses.
+private struct ReceivePace {
+    static let pauseMicroseconds: UInt32 = 200
+    private static let smallBytes = 32 * 1024
+    private var last = ContinuousClock.now
+    private var streak = 0
+
+    /// Whether many small batches followed each other without a gap.
+    var isHasty: Bool { self.streak >= 8 }
+
+    mutating func received(_ byteCount: Int) {
+        let now = ContinuousClock.now
+        let isSoon = now - self.last < .milliseconds(1)
+        self.last = now
+        self.streak = isSoon && byteCount > 0 && byteCount < Self.smallBytes ? self.streak + 1 : 0
     }
 }

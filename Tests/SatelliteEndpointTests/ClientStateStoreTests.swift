@@ -86,7 +86,7 @@ import Testing
         }
         await self.run(store)
         #expect(done.withLock { $0 } == 1_200)
-        #expect(database.state.withLock { $0.batches.map(\.count) } == [502, 502, 202])
+        #expect(database.state.withLock { $0.batches.map(\.count) } == [503, 503, 203])
         // Nobody waits for what comes later.
         store.submit(.checkpoint(Self.lsn(1)), for: "late") { done.withLock { $0 += 1 } }
         #expect(done.withLock { $0 } == 1_201)
