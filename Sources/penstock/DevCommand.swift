@@ -43,8 +43,8 @@ struct DevCommand: AsyncParsableCommand {
             database: DatabaseSettings(
                 host: .network("127.0.0.1"), port: UInt16(cluster.port), user: DevelopmentCluster.user,
                 database: DevelopmentCluster.database, tls: .local),
-            dataDirectory: cluster.directory, socketPath: cluster.socketPath, httpPort: self.port, transport: transport,
-            logLevel: level)
+            dataDirectory: cluster.directory, socketPath: cluster.socketPath, httpPort: self.port,
+            fronts: [.satellite, .streams], transport: transport, logLevel: level)
         settings.feed.socketPeers = [.userName(cluster.serverAccount)]
         let outcome: Result<Void, any Error>
         do {
@@ -79,6 +79,7 @@ struct DevCommand: AsyncParsableCommand {
 
               Postgres      \(cluster.url)
               Satellite     ws://127.0.0.1:\(port)/ws
+              streams       http://127.0.0.1:\(port)/v1/stream/NAME
               health        http://127.0.0.1:\(port)/readyz
               metrics       http://127.0.0.1:\(port)/metrics
               data          \(cluster.directory)
