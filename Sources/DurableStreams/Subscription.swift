@@ -52,6 +52,8 @@ package struct Subscription: Sendable {
     package let id: String
     package let configuration: SubscriptionConfiguration
     package let createdAt: UInt64
+    /// Absolute URL of the control API as its creator reached it; nil for the one of the settings.
+    package internal(set) var controlURL: String?
     package internal(set) var links: [String: Link] = [:]
     /// Names of links that are pending.
     package internal(set) var pending: Set<String> = []

@@ -49,7 +49,7 @@ extension SubscriptionSet {
                 text.beginObject()
                 text.member("alg", "ed25519")
                 text.member("kid", keyID)
-                text.member("jwks_url", self.settings.controlURL + "/jwks.json")
+                text.member("jwks_url", (subscription.controlURL ?? self.settings.controlURL) + "/jwks.json")
                 text.endObject()
             }
             text.endObject()
@@ -74,7 +74,8 @@ extension SubscriptionSet {
         text.member("generation", subscription.generation)
         Self.writeWakeStreams(subscription, into: &text)
         let path = HeaderText.percentEncodedPath(subscription.id)
-        text.member("callback_url", self.settings.controlURL + "/subscriptions/" + path + "/callback")
+        let base = subscription.controlURL ?? self.settings.controlURL
+        text.member("callback_url", base + "/subscriptions/" + path + "/callback")
         text.member("callback_token", token)
         text.endObject()
         return text.bytes

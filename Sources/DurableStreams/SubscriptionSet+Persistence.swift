@@ -31,6 +31,7 @@ extension SubscriptionSet {
         subscription.configuration.write(into: &text)
         text.endObject()
         text.member("created_at", subscription.createdAt)
+        if let url = subscription.controlURL { text.member("control_url", url) }
         text.member("generation", subscription.generation)
         text.member("failures", subscription.failures)
         if let next = subscription.nextAttemptAt { text.member("next_attempt_at", next) }
@@ -149,6 +150,7 @@ extension SubscriptionSet {
             return nil
         }
         var subscription = Subscription(id: id, configuration: configuration, createdAt: createdAt)
+        subscription.controlURL = value["control_url"]?.stringValue
         subscription.generation = generation
         subscription.failures = failures
         subscription.nextAttemptAt = value["next_attempt_at"]?.unsignedValue

@@ -60,9 +60,12 @@ package struct SubscriptionSet: Sendable {
 
     /// PUT: creates a subscription, or confirms an equal one.
     ///
-    /// - Parameter streams: every stream there is, with its tail; asked for only when needed.
+    /// - Parameters:
+    ///   - controlURL: absolute URL of the control API as the creator reached it; nil for the one of the settings.
+    ///   - streams: every stream there is, with its tail; asked for only when needed.
     package mutating func put(
-        _ id: String, body: ByteBuffer, streams: () -> [(name: String, tail: UInt64)], at now: UInt64
+        _ id: String, body: ByteBuffer, controlURL: String? = nil, streams: () -> [(name: String, tail: UInt64)],
+        at now: UInt64
     ) throws(SubscriptionError) -> (isNew: Bool, actions: [SubscriptionAction]) {
         guard !id.isEmpty, id.utf8.count <= Self.maximumIDLength, !id.contains("/"),
             id.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
@@ -83,6 +86,7 @@ package struct SubscriptionSet: Sendable {
             throw SubscriptionError(.unavailable, "There are as many subscriptions as the service keeps.")
         }
         var subscription = Subscription(id: id, configuration: configuration, createdAt: now)
+        subscription.controlURL = controlURL
         let explicit = Set(configuration.streams)
         for name in configuration.streams {
             let isGlob = self.isFollowed(name, by: configuration)

@@ -6,7 +6,8 @@ import StreamDirectory
 import StreamStore
 import Synchronization
 
-/// One reader of an event stream. Confined to its event loop; holds no task, no timer and no bytes of its own while it waits.
+/// One reader of an event stream. Confined to its event loop; holds no task, no timer and no bytes of its own while it
+/// waits.
 final class EventSession: HTTPStreamSession, TailReader {
     private let place: LivePlace
     private let services: StreamServices

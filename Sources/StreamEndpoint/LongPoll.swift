@@ -92,7 +92,14 @@ final class LongPoll: TailReader {
                             cursor: self.cursor)))
                 self.finish()
             case .refuse(let code):
-                self.responder.reply(StreamRoute.refusal(StreamError(code, "The stream is gone."), self.request))
+                var error = StreamError(code, "The stream is gone.")
+                // Hidden for its forks, or not there at all.
+                if code == .notFound,
+                    case .failure(let found) = self.services.directory.lookup(self.place.name, now: self.services.clock())
+                {
+                    error = found
+                }
+                self.responder.reply(StreamRoute.refusal(error, self.request))
                 self.finish()
             case .sendBatch, .sendKeepAlive, .finish:
                 break

@@ -36,7 +36,8 @@ extension HTTPResponder {
         self.reply(response.httpReply)
     }
 
-    /// A response with the content of a range that was read; small content in memory is one buffer, files are sent as they are.
+    /// A response with the content of a range that was read; small content in memory is one buffer, files are sent as
+    /// they are.
     func reply(_ response: StreamResponse, content reading: StreamReading) {
         guard case .content(let framing) = response.body else {
             self.reply(response.httpReply)

@@ -6,7 +6,8 @@ import StreamDirectory
 
 /// The requests to streams: from the wire into values, to the directory, and back.
 ///
-/// Runs on the event loop of the request's connection and never blocks it on the disk's account for more than a short read.
+/// Runs on the event loop of the request's connection and never blocks it on the disk's account for more than a short
+/// read.
 package struct StreamRoute: Sendable {
     let services: StreamServices
 

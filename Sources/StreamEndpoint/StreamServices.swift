@@ -78,7 +78,8 @@ package struct StreamServices: Sendable {
 package protocol StreamControl: Sendable {
     /// Answers a request whose path behind the reserved segment is `path`, without a leading slash.
     func handle(_ path: Substring, _ request: HTTPRequest, _ responder: HTTPResponder)
-    /// Whether a request to this path needs no permission of the service, because it is public or brings a token of its own.
+    /// Whether a request to this path needs no permission of the service, because it is public or brings a token of its
+    /// own.
     func isOpen(_ path: Substring) -> Bool
     /// Told before the writer is answered: a stream was made, possibly where another was before.
     func streamCreated(_ name: String)

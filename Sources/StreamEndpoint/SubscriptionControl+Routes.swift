@@ -108,12 +108,16 @@ extension SubscriptionControl {
         case .subscription(let id):
             switch request.head.method {
             case .PUT:
+                // Why of each its own: whoever creates a subscription speaks for no other's receiver.
+                let controlURL =
+                    self.configuration.origin == nil
+                    ? request.origin.map { $0 + self.configuration.controlPath } : nil
                 return try self.locked { set throws(SubscriptionError) in
                     // Why before the look at the streams: appends behind that look must be told, and wait for the lock.
                     self.isActive.store(true, ordering: .sequentiallyConsistent)
                     defer { self.isActive.store(!set.isEmpty, ordering: .releasing) }
                     let (isNew, actions) = try set.put(
-                        id, body: request.body, streams: { Self.list(self.streams, now) }, at: now)
+                        id, body: request.body, controlURL: controlURL, streams: { Self.list(self.streams, now) }, at: now)
                     let subscription = try set.subscription(id)
                     return (
                         set.response(status: isNew ? 201 : 200, for: subscription, keyID: self.keys.currentID), actions

@@ -7,7 +7,8 @@ import StreamStore
 import Synchronization
 
 extension SubscriptionControl {
-    /// Does what the machine wants, behind the file if need be; then calls `done` with whether the file could be written.
+    /// Does what the machine wants, behind the file if need be; then calls `done` with whether the file could be
+    /// written.
     func carryOut(_ actions: [SubscriptionAction], done: (@Sendable (Bool) -> Void)? = nil) {
         guard !actions.isEmpty || done != nil else { return }
         let changes = actions.contains(.persist)

@@ -9,12 +9,17 @@ import Synchronization
 
 /// Subscriptions: the machine of ``SubscriptionSet`` with the world around it.
 ///
-/// One lock orders everything; it is held for the machine's own work only. What a client is told, and what leaves the service,
+/// One lock orders everything; it is held for the machine's own work only. What a client is told, and what leaves the
+/// service,
 /// waits until the state behind it is in the file.
 package final class SubscriptionControl: StreamControl {
     package struct Configuration: Sendable {
-        /// Absolute URL of the stream root as receivers reach it, such as `https://streams.example/v1/stream`.
-        package var rootURL: String
+        /// Scheme and host under which receivers reach the service, such as `https://streams.example`. Nil takes, for
+        /// each
+        /// subscription, what its creator used.
+        package var origin: String?
+        /// The path under which streams live.
+        package var root = "/v1/stream"
         /// Where state and keys are kept; nil for memory only.
         package var directory: String?
         package var names = StreamNameRules()
@@ -30,10 +35,12 @@ package final class SubscriptionControl: StreamControl {
         /// How often links are compared with the streams there are, for those that went by themselves.
         package var reconcile: UInt64 = 30_000
 
-        package init(rootURL: String, directory: String?) {
-            self.rootURL = rootURL
+        package init(origin: String?, directory: String?) {
+            self.origin = origin
             self.directory = directory
         }
+
+        var controlPath: String { self.root + "/" + StreamNameRules.reservedSegment }
     }
 
     struct State {
@@ -80,7 +87,7 @@ package final class SubscriptionControl: StreamControl {
             PrivateFile(directory: $0, name: "subscriptions.json", fileSystem: fileSystem)
         }
         var settings = SubscriptionSet.Settings(
-            controlURL: configuration.rootURL + "/" + StreamNameRules.reservedSegment, names: configuration.names,
+            controlURL: (configuration.origin ?? "") + configuration.controlPath, names: configuration.names,
             allowsLocalWebhooks: configuration.allowsLocalWebhooks)
         settings.firstRetry = configuration.firstRetry
         settings.longestRetry = configuration.longestRetry
@@ -150,7 +157,13 @@ package final class SubscriptionControl: StreamControl {
 
     package func streamDeleted(_ name: String) {
         guard self.isActive.load(ordering: .acquiring) else { return }
-        self.change { $0.streamRemoved(name) }
+        let now = self.clock()
+        self.change { self.isThere(name, now) ? [] : $0.streamRemoved(name) }
+    }
+
+    /// Asked under the lock: what was told of a stream that has gone may come behind what is told of the next one.
+    private func isThere(_ name: String, _ now: UInt64) -> Bool {
+        if case .success = self.streams.lookup(name, now: now) { true } else { false }
     }
 
     private func change(_ body: (inout SubscriptionSet) -> [SubscriptionAction]) {
@@ -179,8 +192,7 @@ package final class SubscriptionControl: StreamControl {
         let now = self.clock()
         let names = self.state.withLock { $0.set.followedStreams }
         for name in names {
-            guard case .failure = self.streams.lookup(name, now: now) else { continue }
-            self.change { $0.isUnknown(name) ? [] : $0.streamRemoved(name) }
+            self.change { $0.isUnknown(name) || self.isThere(name, now) ? [] : $0.streamRemoved(name) }
         }
     }
 }

@@ -14,10 +14,13 @@ package struct WebhookRequest: Sendable {
     }
 }
 
-/// Brings requests to webhooks. Whoever does so keeps the rules against calling what should not be called: every address of
-/// the host is checked by ``WebhookURL/allows(_:)``, the connection goes to a checked one, redirects and proxies are not used.
+/// Brings requests to webhooks. Whoever does so keeps the rules against calling what should not be called: every
+/// address of
+/// the host is checked by ``WebhookURL/allows(_:)``, the connection goes to a checked one, redirects and proxies are
+/// not used.
 package protocol WebhookSender: Sendable {
-    /// Sends and calls back once, on any thread: with what was answered, or nil when nothing usable was. Must come to an end
+    /// Sends and calls back once, on any thread: with what was answered, or nil when nothing usable was. Must come to
+    /// an end
     /// by itself, within a bounded time.
     func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void)
 }

@@ -14,7 +14,8 @@ import Synchronization
 
 /// Sends webhooks over HTTP/1.1: to an address that was checked, and to no other.
 ///
-/// The name is resolved here, every address it has must be allowed, and the connection goes to one of those, whatever the name
+/// The name is resolved here, every address it has must be allowed, and the connection goes to one of those, whatever
+/// the name
 /// resolves to a moment later. Certificates are checked against the name. Redirects and proxies are not used.
 package final class HTTPWebhookSender: WebhookSender {
     package typealias Resolver = @Sendable (_ host: String, _ port: Int) throws -> [SocketAddress]
@@ -35,6 +36,13 @@ package final class HTTPWebhookSender: WebhookSender {
         /// An address that may not be called.
         case address(String)
     }
+
+    /// Why threads of its own: a name service that hangs must hold up nothing else.
+    private static let resolving: NIOThreadPool = {
+        let pool = NIOThreadPool(numberOfThreads: 4)
+        pool.start()
+        return pool
+    }()
 
     private let limits: Limits
     private let resolver: Resolver
@@ -114,7 +122,7 @@ package final class HTTPWebhookSender: WebhookSender {
     private func checkedAddress(of url: WebhookURL) async throws -> String {
         let resolver = self.resolver
         let (host, port) = (url.host, url.port)
-        let found = try await NIOThreadPool.singleton.runIfActive { try resolver(host, port) }
+        let found = try await Self.resolving.runIfActive { try resolver(host, port) }
         var checked: [String] = []
         for address in found {
             guard let text = address.ipAddress, let parsed = IPAddress(Self.withoutZone(text)), url.allows(parsed) else {

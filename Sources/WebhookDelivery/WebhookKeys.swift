@@ -5,7 +5,8 @@ import StreamEndpoint
 import StreamStore
 import Synchronization
 
-/// The keys that webhook requests are signed with: one in use, and those before it while a receiver may still meet their signatures.
+/// The keys that webhook requests are signed with: one in use, and those before it while a receiver may still meet
+/// their signatures.
 package final class WebhookKeys: WebhookSigning {
     private struct Key {
         var secret: Curve25519.Signing.PrivateKey

@@ -5,6 +5,7 @@ import NIOHTTP1
 import NIOHTTP2
 import NIOPosix
 import NIOSSL
+import Synchronization
 
 /// A certificate of the test's own, made by the `openssl` program and removed at the end.
 final class TestCertificate: Sendable {
@@ -45,34 +46,40 @@ final class TestCertificate: Sendable {
 struct SecureClient: Sendable {
     let channel: any Channel
     let multiplexer: NIOHTTP2Handler.StreamMultiplexer?
-    let collector = ResponseCollector()
+    let collector: ResponseCollector
 
     static func connect(port: Int, _ certificate: TestCertificate, isHTTP2: Bool) async throws -> SecureClient {
         let context = try certificate.clientContext([isHTTP2 ? "h2" : "http/1.1"])
+        let collector = ResponseCollector()
+        let box = Box()
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connectTimeout(.seconds(5))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        NIOSSLClientHandler(context: context, serverHostname: "localhost"))
+                    let pipeline = channel.pipeline.syncOperations
+                    try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: "localhost"))
+                    // Why before anything comes: the server of HTTP/2 speaks first.
+                    guard isHTTP2 else {
+                        try pipeline.addHandler(HTTPRequestEncoder())
+                        try pipeline.addHandler(ByteToMessageHandler(HTTPResponseDecoder()))
+                        try pipeline.addHandler(collector)
+                        return
+                    }
+                    box.value = try pipeline.configureHTTP2Pipeline(
+                        mode: .client, connectionConfiguration: .init(), streamConfiguration: .init()
+                    ) { $0.close() }
                 }
             }
             .connect(host: "127.0.0.1", port: port).get()
-        guard isHTTP2 else {
-            let client = SecureClient(channel: channel, multiplexer: nil)
-            let collector = client.collector
-            try await channel.eventLoop.submit {
-                let pipeline = channel.pipeline.syncOperations
-                try pipeline.addHandler(HTTPRequestEncoder())
-                try pipeline.addHandler(ByteToMessageHandler(HTTPResponseDecoder()))
-                try pipeline.addHandler(collector)
-            }.get()
-            return client
+        return SecureClient(channel: channel, multiplexer: box.value, collector: collector)
+    }
+
+    private final class Box: Sendable {
+        private let multiplexer = Mutex<NIOHTTP2Handler.StreamMultiplexer?>(nil)
+        var value: NIOHTTP2Handler.StreamMultiplexer? {
+            get { self.multiplexer.withLock { $0 } }
+            set { self.multiplexer.withLock { $0 = newValue } }
         }
-        let multiplexer = try await channel.configureHTTP2Pipeline(
-            mode: .client, connectionConfiguration: .init(), streamConfiguration: .init()
-        ) { $0.close() }.get()
-        return SecureClient(channel: channel, multiplexer: multiplexer)
     }
 
     /// Sends a request; the collector gets what comes back.

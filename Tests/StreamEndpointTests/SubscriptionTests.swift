@@ -25,7 +25,7 @@ struct SubscriptionTests {
             $0.control = { directory, clock, folder in
                 let path = mode == .memory ? nil : folder.path + "/control"
                 var configuration = SubscriptionControl.Configuration(
-                    rootURL: "http://streams.example/v1/stream", directory: path)
+                    origin: "http://streams.example", directory: path)
                 configuration.allowsLocalWebhooks = true
                 configuration.tick = 20
                 configuration.firstRetry = 100
@@ -358,17 +358,21 @@ struct SubscriptionTests {
     }
 
     @Test func deliveriesAreBounded() async throws {
+        let (underWay, most) = (SharedCount(), SharedCount())
         let receiver = try await WebhookReceiver.start { _, _, responder in
-            responder.onTimeout(.milliseconds(300)) { WebhookReceiver.done(responder) }
+            most.raise(to: underWay.add(1))
+            responder.onTimeout(.milliseconds(300)) {
+                underWay.add(-1)
+                WebhookReceiver.done(responder)
+            }
         }
         try await self.withServer(.memory, { $0.deliveries = 3 }) { server in
             for index in 0..<8 { #expect(try await self.put(server, "s\(index)", self.webhook(receiver)).status == 201) }
             let stream = server.client.stream()
             try await stream.create()
             try await stream.append("x")
-            _ = try await receiver.wait(count: 3)
-            #expect(receiver.received.count == 3)
             let all = try await receiver.wait(count: 8)
+            #expect((2...3).contains(most.value))
             #expect(Set(all.compactMap { $0.json?["subscription_id"]?.stringValue }).count == 8)
         }
         await receiver.stop()
@@ -491,7 +495,7 @@ struct SubscriptionTests {
             #expect(try await self.put(server, "one", self.pull()).status == 201)
             let (deleted, expired) = (server.client.stream(), server.client.stream())
             try await deleted.create(body: "long content")
-            try await expired.create(["stream-ttl": "5"], body: "x")
+            try await expired.create(["stream-ttl": "150"], body: "x")
             func links() async throws -> Set<String> {
                 let list = try await self.get(server, "one").json?["streams"]?.arrayValue ?? []
                 return Set(list.compactMap { $0["path"]?.stringValue })
@@ -502,7 +506,7 @@ struct SubscriptionTests {
             // Another stream of that name begins anew.
             try await deleted.create(body: "y")
             #expect(self.acked(try await self.get(server, "one"), deleted.name) == RemoteStream.start)
-            server.clock.advance(seconds: 10)
+            server.clock.advance(seconds: 300)
             try await self.eventually("an expired stream stays") { try await links() == [deleted.name] }
         }
     }
@@ -578,7 +582,7 @@ struct SubscriptionTests {
         let receiver = try await WebhookReceiver.start { _, _, responder in WebhookReceiver.accepted(responder) }
         try await EndpointServer.with(.memory, {
             $0.control = { directory, clock, _ in
-                var configuration = SubscriptionControl.Configuration(rootURL: "http://h/v1/stream", directory: nil)
+                var configuration = SubscriptionControl.Configuration(origin: nil, directory: nil)
                 configuration.allowsLocalWebhooks = true
                 return try SubscriptionControl(
                     configuration, streams: directory, sender: HTTPWebhookSender(), keys: try WebhookKeys(directory: nil),
@@ -602,6 +606,10 @@ struct SubscriptionTests {
             let stream = server.client.stream()
             #expect(try await stream.create(headers, body: "[1]").status == 201)
             let wake = try #require(try await receiver.wait(count: 1).first)
+            // Without a configured origin, what the creator used is given to the receiver.
+            #expect(
+                wake.json?["callback_url"]?.stringValue
+                    == "http://streams.example:4437\(Self.control)/subscriptions/one/callback")
             let body = "{\"wake_id\":\"\(wake.wakeID)\",\"generation\":1,\"done\":true}"
             #expect(try await self.post(server, "one", "callback", body, token: "owner").status == 401)
             #expect(try await self.post(server, "one", "callback", body, token: wake.token).status == 200)

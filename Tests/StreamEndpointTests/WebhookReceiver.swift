@@ -80,3 +80,11 @@ final class WebhookReceiver: Sendable {
 
     func stop() async { await self.listener.drain(grace: .zero) }
 }
+
+/// A number that callbacks change.
+final class SharedCount: Sendable {
+    private let count = Atomic<Int>(0)
+    var value: Int { self.count.load(ordering: .relaxed) }
+    @discardableResult func add(_ number: Int) -> Int { self.count.wrappingAdd(number, ordering: .relaxed).newValue }
+    func raise(to number: Int) { _ = self.count.max(number, ordering: .relaxed) }
+}

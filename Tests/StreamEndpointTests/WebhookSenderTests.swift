@@ -3,7 +3,6 @@ import HTTPServer
 import NIOCore
 import NIOHTTP1
 import StreamEndpoint
-import Synchronization
 import Testing
 import WebhookDelivery
 
@@ -65,19 +64,13 @@ struct WebhookSenderTests {
         let count = SharedCount()
         let sender = HTTPWebhookSender { _, port in
             // The second time the name would lead elsewhere.
-            [try SocketAddress(ipAddress: count.next() == 1 ? "127.0.0.1" : "10.0.0.1", port: port)]
+            [try SocketAddress(ipAddress: count.add(1) == 1 ? "127.0.0.1" : "10.0.0.1", port: port)]
         }
         // A name that only the resolver above knows.
         let reply = try await sender.exchange(try self.request("http://hook.localhost:\(receiver.port)/hook"))
         #expect(reply.status == 200)
         #expect(count.value == 1)
         await receiver.stop()
-    }
-
-    private final class SharedCount: Sendable {
-        private let count = Atomic<Int>(0)
-        func next() -> Int { self.count.wrappingAdd(1, ordering: .relaxed).newValue }
-        var value: Int { self.count.load(ordering: .relaxed) }
     }
 
     @Test func answersThatAreTooLongOrTooLateAreNone() async throws {
