@@ -86,7 +86,8 @@ struct BatchWriter: Sendable {
         }
         checkpoint.position = position
         checkpoint.isFinished = finishes
-        try await self.probe.reached(plan.letters.isEmpty ? (end == nil ? .finishRecorded : .batchCommitted) : .letterCommitted)
+        try await self.probe.reached(
+            plan.letters.isEmpty ? (end == nil ? .finishRecorded : .batchCommitted) : .letterCommitted)
     }
 
     private func insertion(of letter: DeadLetter, from origin: StreamOrigin) -> PostgresStatement {

@@ -61,7 +61,6 @@ struct ChangeMessageEncoder: Sendable {
             }, key: key, isKey: columns.indices.map { key.contains($0) })
     }
 
-
     // MARK: Keys
 
     /// The text of a row's key.
@@ -132,7 +131,9 @@ struct ChangeMessageEncoder: Sendable {
     }
 
     /// Writes a control message in stored form, with its comma.
-    func write(control: String, reason: String? = nil, transaction: TransactionHeader? = nil, to buffer: inout ByteBuffer) {
+    func write(
+        control: String, reason: String? = nil, transaction: TransactionHeader? = nil, to buffer: inout ByteBuffer
+    ) {
         buffer.writeStaticString("{\"headers\":{\"control\":")
         buffer.writeJSONString(control)
         buffer.writeInteger(UInt8(ascii: ","))
@@ -154,7 +155,8 @@ struct ChangeMessageEncoder: Sendable {
         switch message {
         case .insert(let insert):
             self.write(
-                .insert, key: self.key(insert.new.columns, layout), insert.new.columns, layout, transaction: transaction,
+                .insert, key: self.key(insert.new.columns, layout), insert.new.columns, layout,
+                transaction: transaction,
                 to: &buffer)
             return 1
         case .delete(let delete):
@@ -170,7 +172,8 @@ struct ChangeMessageEncoder: Sendable {
     }
 
     private func write(
-        _ update: ReplicationMessage.Update, _ layout: Layout, transaction: TransactionHeader, to buffer: inout ByteBuffer
+        _ update: ReplicationMessage.Update, _ layout: Layout, transaction: TransactionHeader,
+        to buffer: inout ByteBuffer
     ) -> Int {
         var new = update.new.columns
         if let old = update.old {

@@ -36,7 +36,8 @@ struct CheckpointStore: Sendable {
     }
 
     /// The checkpoint to go on from, made or made anew when the stream is another one than before.
-    func open(_ stream: String, view: StreamViewFacts, start: StreamToTableFlow.Start) async throws -> StreamCheckpoint {
+    func open(_ stream: String, view: StreamViewFacts, start: StreamToTableFlow.Start) async throws -> StreamCheckpoint
+    {
         for _ in 0..<4 {
             guard let found = try await self.load(stream) else {
                 try await self.pool.query(

@@ -44,7 +44,8 @@ struct EventPlanner: Sendable {
         var count = 0
         for message in messages {
             if !self.mapped.isEmpty, !origin.isJSON {
-                plan.letters.append(DeadLetter(message: message, reason: "columns are taken from JSON, and the stream holds none"))
+                plan.letters.append(
+                    DeadLetter(message: message, reason: "columns are taken from JSON, and the stream holds none"))
                 continue
             }
             if count > 0 { rows.writeInteger(UInt8(ascii: ",")) }
@@ -129,7 +130,8 @@ enum Base64 {
             let part = view[start..<min(start + 3, view.count)]
             let group = part.enumerated().reduce(UInt32(0)) { $0 | UInt32($1.element) << UInt32(16 - 8 * $1.offset) }
             for place in 0..<4 {
-                text.append(place <= part.count ? Self.letters[Int(group >> UInt32(18 - 6 * place)) & 63] : UInt8(ascii: "="))
+                text.append(
+                    place <= part.count ? Self.letters[Int(group >> UInt32(18 - 6 * place)) & 63] : UInt8(ascii: "="))
             }
         }
         return String(decoding: text, as: UTF8.self)

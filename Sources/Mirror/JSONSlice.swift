@@ -49,7 +49,8 @@ struct JSONSlice {
             var walker = Walker(bytes: bytes)
             return walker.lastMember(Array(name.utf8))
         }
-        guard let range, let slice = self.bytes.getSlice(at: self.bytes.readerIndex + range.lowerBound, length: range.count)
+        guard let range,
+            let slice = self.bytes.getSlice(at: self.bytes.readerIndex + range.lowerBound, length: range.count)
         else { return nil }
         return JSONSlice(slice)
     }

@@ -78,7 +78,8 @@ package final class MirrorService: Service, Sendable {
     /// - Throws: only what a test's probe throws.
     package func run() async throws {
         for flow in self.refused {
-            self.logger.error("a flow cannot run", metadata: ["flow": "\(flow.name)", "reason": "\(flow.problem ?? "")"])
+            self.logger.error(
+                "a flow cannot run", metadata: ["flow": "\(flow.name)", "reason": "\(flow.problem ?? "")"])
         }
         let tables = self.tables
         self.feed?.observe { [weak self] in

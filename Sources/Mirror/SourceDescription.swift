@@ -89,7 +89,8 @@ struct SourceDescription: Hashable, Sendable {
         guard let xmin: UInt64 = number("xmin", in: headers), let xmax: UInt64 = number("xmax", in: headers),
             let running = headers["xip_list"]?.arrayValue, let position: UInt64 = number("lsn", in: headers),
             let end: UInt64 = number("end_lsn", in: headers), let oid: UInt32 = number("oid", in: headers),
-            let generation: UInt32 = number("generation", in: headers), let epoch: UInt64 = number("epoch", in: headers),
+            let generation: UInt32 = number("generation", in: headers),
+            let epoch: UInt64 = number("epoch", in: headers),
             let system = headers["system_identifier"]?.stringValue, let list = headers["columns"]?.arrayValue
         else { return nil }
         var columns: [SourceColumn] = []

@@ -46,7 +46,8 @@ struct SourceTable: Sendable {
         }
         let kind = facts[0, 1] ?? ""
         guard kind == "r" || kind == "p", facts[0, 3] == "p" else {
-            throw MirrorError.fatal("\(name) is no table whose changes can be followed: it is a view, unlogged or temporary")
+            throw MirrorError.fatal(
+                "\(name) is no table whose changes can be followed: it is a view, unlogged or temporary")
         }
         guard facts.boolean(0, 4) == true else { throw MirrorError.fatal("there is no publication \(publication)") }
         var members: Set<UInt32> = [oid]
@@ -72,7 +73,8 @@ struct SourceTable: Sendable {
                   AND ($2::boolean OR a.attgenerated = '')
                   AND ($3::json IS NULL OR a.attname IN (SELECT pg_catalog.json_array_elements_text($3::json)))
             ORDER BY a.attnum
-            """, [.text(String(oid)), .text(hasGenerated && published.rowCount > 0 ? "t" : "f"), .text(published[0, 1])])
+            """,
+            [.text(String(oid)), .text(hasGenerated && published.rowCount > 0 ? "t" : "f"), .text(published[0, 1])])
         let keys = try await connection.query(
             """
             SELECT a.attname

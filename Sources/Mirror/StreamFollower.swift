@@ -81,7 +81,8 @@ final class StreamFollower: Sendable {
                 name: self.flow.name, direction: .streamToTable, problem: state.problem,
                 streams: state.records.values.map { record in
                     var status = record.status
-                    status.lagBytes = record.checkpoint.map { record.tail - min($0.position, record.tail) } ?? record.tail
+                    status.lagBytes =
+                        record.checkpoint.map { record.tail - min($0.position, record.tail) } ?? record.tail
                     status.lagSeconds = record.behindSince.map { Self.seconds(now - $0) } ?? 0
                     return status
                 }.sorted { $0.stream < $1.stream })
@@ -132,11 +133,13 @@ final class StreamFollower: Sendable {
 
     private func forgetObservers() {
         let observers = self.state.withLock { state -> [TailObserver] in
-            defer { state.records = state.records.mapValues { record in
-                var record = record
-                record.observer = nil
-                return record
-            } }
+            defer {
+                state.records = state.records.mapValues { record in
+                    var record = record
+                    record.observer = nil
+                    return record
+                }
+            }
             return state.records.values.compactMap(\.observer)
         }
         for observer in observers { self.calls.directory.cancel(observer, now: self.calls.now) }
@@ -243,7 +246,9 @@ final class StreamFollower: Sendable {
         for view in views {
             let isKnown = self.state.withLock { state -> Bool in
                 guard let record = state.records[view.name], record.identity == view.identity else { return false }
-                if record.observer == nil { self.noticed(view.name, tail: view.tail, isClosed: view.isClosed, in: &state) }
+                if record.observer == nil {
+                    self.noticed(view.name, tail: view.tail, isClosed: view.isClosed, in: &state)
+                }
                 return true
             }
             if isKnown { continue }
@@ -304,7 +309,8 @@ final class StreamFollower: Sendable {
             }
             switch record.phase {
             case .idle:
-                let isFull = record.checkpoint.map { record.tail - $0.position >= UInt64(self.options.readBytes) } ?? true
+                let isFull =
+                    record.checkpoint.map { record.tail - $0.position >= UInt64(self.options.readBytes) } ?? true
                 record.phase = .due(isFull || isClosed ? .now : .now + self.flow.batchDelay)
                 state.due.insert(name)
             case .running: record.isDirty = true
@@ -541,8 +547,8 @@ final class StreamFollower: Sendable {
         } catch {
             return self.failed(name, identity, MirrorFault(error))
         }
-        let observer = self.state.withLock { state -> TailObserver? in
-            guard state.records[name]?.identity == identity else { return nil }
+        let (isGone, observer) = self.state.withLock { state -> (Bool, TailObserver?) in
+            guard state.records[name]?.identity == identity else { return (false, nil) }
             state.records[name]?.phase = .gone
             state.records[name]?.status.state = .gone
             state.records[name]?.behindSince = nil
@@ -551,8 +557,10 @@ final class StreamFollower: Sendable {
                 // Why: names that come once and never again must not fill the memory.
                 if state.records.count > Self.goneLimit { state.records[name] = nil }
             }
-            return state.records[name]?.observer
+            return (true, state.records[name]?.observer)
         }
+        // Another stream of the name has come meanwhile, and waits for this worker.
+        guard isGone else { return self.ended(name, identity, more: true) }
         if let observer { self.calls.directory.cancel(observer, now: self.calls.now) }
         self.logger.info("a mirrored stream was deleted", metadata: ["flow": "\(self.flow.name)", "stream": "\(name)"])
         await self.leases.release(flow: self.flow.name, name)

@@ -73,7 +73,9 @@ extension TableFollower {
             switch try await self.feed.read(after: position) {
             case .entries(let read): entries = read
             case .behindWindow:
-                guard self.feed.health.epoch != nil else { throw MirrorError.transient("the change feed is not running") }
+                guard self.feed.health.epoch != nil else {
+                    throw MirrorError.transient("the change feed is not running")
+                }
                 throw Refetch(reason: "the change log does not reach back to where the stream ends")
             }
         }
@@ -121,7 +123,8 @@ extension TableFollower {
     ) async throws {
         var rest = piece.bytes
         while rest.readableBytes > 0 {
-            guard let length = rest.readInteger(as: UInt32.self), let message = rest.readSlice(length: Int(length)) else {
+            guard let length = rest.readInteger(as: UInt32.self), let message = rest.readSlice(length: Int(length))
+            else {
                 throw ReplicationDecodingError(kind: nil, reason: "a transaction piece is cut short")
             }
             // Why before and not after: the last part of a transaction must never be empty.
@@ -161,7 +164,9 @@ extension TableFollower {
     private func columnsChanged(
         _ columns: [SourceColumn], _ place: inout Place, _ encoder: inout TransactionEncoder
     ) async throws {
-        guard !encoder.isCatchingUp else { throw Refetch(reason: "columns were changed in a transaction stored in part") }
+        guard !encoder.isCatchingUp else {
+            throw Refetch(reason: "columns were changed in a transaction stored in part")
+        }
         let before = Dictionary(place.description.columns.map { ($0.name, $0) }) { $1 }
         let after = Dictionary(columns.map { ($0.name, $0) }) { $1 }
         let added = columns.filter { before[$0.name] == nil }
@@ -185,7 +190,9 @@ extension TableFollower {
             try await SourceTable.load(self.flow.source, publication: self.publication, connection)
         }
         guard table.oid == place.table.oid else { throw Refetch(reason: "the table is another one") }
-        guard table.keyColumns == place.table.keyColumns else { throw Refetch(reason: "the key of the table was changed") }
+        guard table.keyColumns == place.table.keyColumns else {
+            throw Refetch(reason: "the key of the table was changed")
+        }
         // The description must be the first message of its append, where the next start looks for it.
         if encoder.payload.messageCount > 0 {
             try await self.store(&place, &encoder, part: encoder.count)

@@ -145,7 +145,9 @@ extension TableFollower {
                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
                 LOCK TABLE \(SQLText.identifier(self.flow.source.schema, self.flow.source.name)) IN ACCESS SHARE MODE
                 """)
-            guard let position = self.feed.position else { throw MirrorError.transient("the change feed is not running") }
+            guard let position = self.feed.position else {
+                throw MirrorError.transient("the change feed is not running")
+            }
             let facts = try await connection.query(
                 """
                 SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn(),

@@ -101,7 +101,9 @@ final class TableFollower: Sendable {
                 reason = refetch.reason
                 self.logger.warning(
                     "the table is read anew",
-                    metadata: ["flow": "\(self.flow.name)", "stream": "\(self.flow.target)", "reason": "\(refetch.reason)"])
+                    metadata: [
+                        "flow": "\(self.flow.name)", "stream": "\(self.flow.target)", "reason": "\(refetch.reason)",
+                    ])
             } catch {
                 if Task.isCancelled || (error is CancellationError && self.isDraining) { return }
                 let fault = MirrorFault(error)
@@ -165,7 +167,8 @@ final class TableFollower: Sendable {
             throw MirrorError.fatal("the stream \(self.flow.target) is closed; delete it to have it made anew")
         }
         let last = try self.calls.directory.lastSequence(
-            of: view.name, identity: view.identity, now: self.calls.now).get()
+            of: view.name, identity: view.identity, now: self.calls.now
+        ).get()
         let sequence = last.flatMap { MirrorSequence($0) }
         let anchor: UInt64
         if let sequence {
@@ -253,7 +256,9 @@ final class TableFollower: Sendable {
                    pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.to_regclass($1)::pg_catalog.oid
             """, [.text(SQLText.identifier(self.flow.source.schema, self.flow.source.name))])
         guard facts[0, 0] == description.systemIdentifier else { return "the database is another one" }
-        guard let end = facts[0, 1].flatMap({ LSN($0) }), end >= reached else { return "the database has gone back in time" }
+        guard let end = facts[0, 1].flatMap({ LSN($0) }), end >= reached else {
+            return "the database has gone back in time"
+        }
         guard facts[0, 2] == String(description.oid),
             description.schema == self.flow.source.schema, description.table == self.flow.source.name
         else { return "the table is another one" }

@@ -97,7 +97,9 @@ struct UpsertPlanner: Sendable {
         }
         for place in self.key {
             let column = self.columns[place].column.name
-            guard let value = values[place] else { return .bad("the message has no value for the key column \(column)") }
+            guard let value = values[place] else {
+                return .bad("the message has no value for the key column \(column)")
+            }
             if JSONSlice(value).isNull { return .bad("the value for the key column \(column) is null") }
         }
         switch name {

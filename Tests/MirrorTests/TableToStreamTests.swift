@@ -244,7 +244,9 @@ import Testing
             try await harness.sql(
                 "ALTER TABLE items ALTER extra TYPE int USING 7; INSERT INTO items VALUES (4, 'd', 9)")
             try await harness.waitUntilEqual("pg-items", "items")
-            #expect(try await Self.controls(harness).suffix(2) == ["must-refetch", "snapshot-end"])
+            try await eventually("the table has been read anew") {
+                try await Self.controls(harness).suffix(2) == ["must-refetch", "snapshot-end"]
+            }
             try await harness.sql(
                 "DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, other text); ALTER PUBLICATION electric_publication ADD TABLE items; INSERT INTO items VALUES (1, 'again')"
             )
@@ -265,8 +267,11 @@ import Testing
         try harness.startFeed()
         try await harness.run(Self.flow()) { service in
             try await harness.waitUntilEqual("pg-items", "items")
+            // The rows may be right a moment before the end of the snapshot is said.
+            try await eventually("the table has been read once more") {
+                service.status.first?.streams.first?.restarts == 1
+            }
             #expect(try await Self.controls(harness) == ["snapshot-end", "must-refetch", "snapshot-end"])
-            #expect(service.status.first?.streams.first?.restarts == 1)
             // And while it runs: the slot goes, and what happens until there is another one does not come by.
             try await harness.sql(
                 """
