@@ -129,7 +129,10 @@ extension TableFollower {
                 self.logger.info(
                     "the table was added to the publication", metadata: ["flow": "\(self.flow.name)"])
             }
-            try await table.waitForWriters(connection) { self.isDraining }
+            try await table.waitForWriters(connection) {
+                self.change { $0.problem = "transactions that were writing the table are waited for" }
+                return self.isDraining
+            }
         }
     }
 

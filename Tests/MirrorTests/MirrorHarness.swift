@@ -48,6 +48,10 @@ final class MirrorHarness: Sendable {
         if !script.isEmpty { try await self.cluster.psql(script, database: self.database) }
     }
 
+    deinit {
+        try? FileManager.default.removeItem(atPath: self.folder)
+    }
+
     private static func open(_ disk: FaultyFileSystem) throws -> StreamDirectory {
         var configuration = StreamDirectoryConfiguration(mode: .fileDurable, directory: "/data")
         configuration.lockCount = 4

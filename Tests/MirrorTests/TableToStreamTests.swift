@@ -400,6 +400,9 @@ import Testing
             try await eventually("the table is published") {
                 try await harness.sql("SELECT count(*) FROM pg_publication_tables") == "1"
             }
+            try await eventually("the wait is said") {
+                service.status.first?.problem?.contains("are waited for") == true
+            }
             #expect((try? harness.calls.lookup("pg-items")) == nil)
             try await early.execute("INSERT INTO public.items VALUES (2, 'late'); COMMIT")
             try await harness.waitUntilEqual("pg-items", "items")
