@@ -40,6 +40,15 @@ package final class SubscriptionControl: StreamControl {
             self.directory = directory
         }
 
+        /// - Parameter rootURL: absolute URL of the stream root as receivers reach it, such as
+        ///   `https://streams.example/v1/stream`.
+        package init(rootURL: String, directory: String?) {
+            let slashes = rootURL.indices.filter { rootURL[$0] == "/" }
+            let end = slashes.count > 2 ? slashes[2] : rootURL.endIndex
+            self.init(origin: String(rootURL[..<end]), directory: directory)
+            self.root = String(rootURL[end...])
+        }
+
         var controlPath: String { self.root + "/" + StreamNameRules.reservedSegment }
     }
 

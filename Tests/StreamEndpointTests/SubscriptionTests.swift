@@ -25,7 +25,7 @@ struct SubscriptionTests {
             $0.control = { directory, clock, folder in
                 let path = mode == .memory ? nil : folder.path + "/control"
                 var configuration = SubscriptionControl.Configuration(
-                    origin: "http://streams.example", directory: path)
+                    rootURL: "http://streams.example/v1/stream", directory: path)
                 configuration.allowsLocalWebhooks = true
                 configuration.tick = 20
                 configuration.firstRetry = 100
