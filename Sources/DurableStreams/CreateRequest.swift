@@ -75,6 +75,11 @@ package struct CreateRequest: Sendable {
             if let contentType = self.contentType, !contentType.matches(configuration.contentType) { return false }
             if case .none = self.lifetime { return origin.inheritsLifetime }
             return !origin.inheritsLifetime && self.lifetime == configuration.lifetime
+        case (nil, let origin?):
+            // The fork that the mirror made of its own snapshot: nobody else can know that it is one.
+            return origin.sourceName.hasPrefix(StreamNameRules.reservedSegment + "/")
+                && (self.contentType ?? .octetStream).matches(configuration.contentType)
+                && self.lifetime == configuration.lifetime
         default:
             return false
         }

@@ -81,7 +81,7 @@ package struct StreamArchive: ~Copyable {
 
     /// Every stream, sorted by name.
     package borrowing func listings() -> [StreamListing] {
-        self.directory.list(now: self.now).filter { !$0.isSoftDeleted }
+        self.directory.list(now: self.now).filter(StreamServer.isListed)
     }
 
     package borrowing func listJSON() throws -> String { try StreamServer.json(self.listings()) }

@@ -63,12 +63,9 @@ final class StreamServer: Sendable {
         _ clock: @escaping @Sendable () -> UInt64, _ logger: Logger
     ) throws -> SubscriptionControl {
         let place = settings.storage.mode.usesDisk ? settings.storage.dataDirectory + "/control" : nil
-        let address = settings.bindAddress ?? ListenAddress(host: "127.0.0.1", port: 5133)
-        let host = ["0.0.0.0", "::"].contains(address.host) ? ProcessInfo.processInfo.hostName : address.host
-        let scheme = settings.transport.mode == .http ? "http" : "https"
-        let authority = host.contains(":") ? "[\(host)]" : host
-        var configuration = SubscriptionControl.Configuration(
-            rootURL: "\(scheme)://\(authority):\(address.port)\(settings.http.basePath)", directory: place)
+        // Callbacks go where the one who subscribed has found us.
+        var configuration = SubscriptionControl.Configuration(origin: nil, directory: place)
+        configuration.root = settings.http.basePath
         configuration.names = names
         configuration.allowsLocalWebhooks = settings.http.allowsInsecureWebhooks
         do {
@@ -125,7 +122,7 @@ final class StreamServer: Sendable {
         let clock = self.services.clock
         let base = self.settings.admin.basePath
         router.on(.GET, base + "/streams") { _ in
-            let listings = directory.list(now: clock()).filter { !$0.isSoftDeleted }
+            let listings = directory.list(now: clock()).filter(Self.isListed)
             guard let json = try? Self.json(listings) else {
                 return .reply(.text("The list cannot be made", status: .internalServerError))
             }
@@ -160,6 +157,11 @@ final class StreamServer: Sendable {
             case .deadline(_, let text): self.expires_at = text
             }
         }
+    }
+
+    /// Whether a stream is a client's: there, and not one that the service keeps for itself.
+    static func isListed(_ listing: StreamListing) -> Bool {
+        !listing.isSoftDeleted && !listing.view.name.hasPrefix(StreamNameRules.reservedSegment + "/")
     }
 
     /// The listing that the admin route and `penstock streams list --json` give, sorted by name.
