@@ -94,7 +94,8 @@ let package = Package(
         target(
             "HTTPServer",
             [
-                nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2, logging,
+                nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2,
+                logging,
                 crypto,
             ]),
         target(
@@ -106,7 +107,8 @@ let package = Package(
         target(
             "WebhookDelivery",
             [
-                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), crypto,
+                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"),
+                crypto,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
             ]),
@@ -126,7 +128,8 @@ let package = Package(
             "Sidecar",
             [
                 "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "HTTPServer", "Identity", "MigrationsAPI",
-                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory", "StreamEndpoint",
+                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory",
+                "StreamEndpoint",
                 "DurableStreams", "Mirror", "StreamStore", "TokenKeys", "WebhookDelivery", "WriteBack",
                 nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), logging, lifecycle, signals,
             ]),
@@ -150,7 +153,8 @@ let package = Package(
         .executableTarget(
             name: "PenstockBenchmarks",
             dependencies: [
-                "ChildProcesses", "CLibPQ", "Satellite", "TestSupport", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"),
+                "ChildProcesses", "CLibPQ", "Satellite", "TestSupport", nio("NIOCore"), nio("NIOHTTP1"),
+                nio("NIOPosix"),
                 nio("NIOWebSocket"), protobuf,
             ],
             path: "Benchmarks/PenstockBenchmarks", swiftSettings: settings),
@@ -179,7 +183,8 @@ let package = Package(
             "StreamEndpointTests",
             [
                 "DurableStreams", "HTTPServer", "StreamDirectory", "StreamEndpoint", "StreamStore",
-                "StreamStoreTestSupport", "WebhookDelivery", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl, http2,
+                "StreamStoreTestSupport", "WebhookDelivery", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl,
+                http2,
                 logging, crypto,
             ]),
         tests(
@@ -199,16 +204,21 @@ let package = Package(
                 nio("NIOPosix"), logging, protobuf,
             ]),
         tests("PostgresClientTests", ["PostgresClient", "PostgresWire", "TestSupport", nio("NIOCore"), logging]),
-        tests("ChangeFeedTests", ["ChangeFeed", "PostgresWire", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
-        tests("WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
+        tests(
+            "ChangeFeedTests", ["ChangeFeed", "PostgresWire", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+        tests(
+            "WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
         tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
         tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),
-        tests("DevelopmentClusterTests", ["ChildProcesses", "DevelopmentCluster", "PostgresClient", "TestSupport", logging]),
+        tests(
+            "DevelopmentClusterTests",
+            ["ChildProcesses", "DevelopmentCluster", "PostgresClient", "TestSupport", logging]),
         tests("SatelliteClientTests", ["SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
         tests(
             "IntegrationTests",
             [
-                "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient", "StreamStore",
+                "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient",
+                "StreamStore",
                 "TestSupport", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), logging,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),

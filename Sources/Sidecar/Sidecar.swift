@@ -66,7 +66,8 @@ package struct Sidecar: Sendable {
             } else {
                 SidecarParts?.none
             }
-        let streams = try served.contains(.streams)
+        let streams =
+            try served.contains(.streams)
             ? self.settings.streams.map { try StreamServer($0, logger: self.logger) } : nil
         guard parts != nil || streams != nil else {
             throw StartError(
@@ -116,7 +117,8 @@ package struct Sidecar: Sendable {
                 .initialisation, "cannot create the data directory \(dataDirectory)",
                 hint: "Create it, or set PENSTOCK_DATA_DIR to a directory that this user may write to")
         }
-        return SidecarParts(settings: self.settings, database: database, dataDirectory: dataDirectory, logger: self.logger)
+        return SidecarParts(
+            settings: self.settings, database: database, dataDirectory: dataDirectory, logger: self.logger)
     }
 
     /// The listener of all fronts, and the one that streams have of their own.

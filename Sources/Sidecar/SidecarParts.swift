@@ -48,7 +48,8 @@ final class SidecarParts: Sendable {
                 database: database.database,
                 transport: FeedTransportChoice(rawValue: settings.feed.transport.rawValue) ?? .auto,
                 socketPath: settings.feed.socketPath, socketPeers: Self.peers(settings.feed.socketPeers, logger),
-                logDirectory: dataDirectory + "/changes", retentionBytes: UInt64(settings.retention.resumableWALWindow.bytes),
+                logDirectory: dataDirectory + "/changes",
+                retentionBytes: UInt64(settings.retention.resumableWALWindow.bytes),
                 cacheBytes: Int(settings.retention.transactionCache.bytes)),
             database: PostgresFeedDatabase(parameters: self.parameters, logger: logger),
             store: LogStore(fileSystem: PosixFileSystem(), flusher: self.flusher),
@@ -172,7 +173,8 @@ final class SidecarParts: Sendable {
                     let repairs = try await connection.query("SELECT action, object FROM electric.ensure_publication()")
                     for row in repairs.rows {
                         self.logger.info(
-                            "publication repaired", metadata: ["action": "\(row[0] ?? "")", "object": "\(row[1] ?? "")"])
+                            "publication repaired",
+                            metadata: ["action": "\(row[0] ?? "")", "object": "\(row[1] ?? "")"])
                     }
                 }
                 self.isInstalled.withLock { $0 = true }

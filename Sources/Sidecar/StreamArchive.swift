@@ -96,7 +96,9 @@ package struct StreamArchive: ~Copyable {
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        func json(_ value: some Encodable) throws -> String { String(decoding: try encoder.encode(value), as: UTF8.self) }
+        func json(_ value: some Encodable) throws -> String {
+            String(decoding: try encoder.encode(value), as: UTF8.self)
+        }
         try write(
             """
             {"format_version":\(Self.formatVersion),"exported_at":\(try json(Timestamp.text(milliseconds: self.now))),\
@@ -133,7 +135,8 @@ package struct StreamArchive: ~Copyable {
         func message(_ bytes: ByteBuffer, at position: UInt64) throws {
             let data = Data(bytes.readableBytesView).base64EncodedString()
             try write(
-                "\(isFirst ? "" : ",")\n{\"offset\":\"\(StreamOffset(position: position).token)\",\"data_base64\":\"\(data)\"}")
+                "\(isFirst ? "" : ",")\n{\"offset\":\"\(StreamOffset(position: position).token)\",\"data_base64\":\"\(data)\"}"
+            )
             isFirst = false
         }
         while let append = try self.directory.nextAppend(
@@ -164,7 +167,9 @@ package struct StreamArchive: ~Copyable {
         }
         guard document.format_version == Self.formatVersion else {
             throw Failure(
-                description: "The document has format version \(document.format_version); this version reads \(Self.formatVersion).")
+                description:
+                    "The document has format version \(document.format_version); this version reads \(Self.formatVersion)."
+            )
         }
         let existing = Set(self.listings().map(\.view.name))
         var plans: [(stream: Document.Stream, create: CreateRequest, payloads: [StreamPayload])] = []

@@ -71,7 +71,8 @@ final class StreamGate: Sendable {
         let access = Self.access(operation)
         let headers = request.head.headers
         let found = self.settings.extractor.extract(
-            authorization: headers["authorization"], cookies: headers["cookie"], target: request.head.uri, access: access)
+            authorization: headers["authorization"], cookies: headers["cookie"], target: request.head.uri,
+            access: access)
         let now = UnixTime(microseconds: SystemTime.microseconds())
         switch found {
         case .none:

@@ -191,7 +191,8 @@ final class EventSession: HTTPStreamSession, TailReader {
         let batch = SharedTail.Batch(
             chunk: HTTPSharedChunk(encoded.bytes),
             reading: LiveReader.Reading(
-                end: last.end, delivered: encoded.delivered, isAtTail: last.isAtTail, isClosed: last.view.isClosed), cursor: cursor)
+                end: last.end, delivered: encoded.delivered, isAtTail: last.isAtTail, isClosed: last.view.isClosed),
+            cursor: cursor)
         if let shared { self.tail.keep(batch, at: shared) }
         self.batch = batch
         self.queue += self.reader.readFinished(batch.reading, at: now)

@@ -95,7 +95,8 @@ final class LongPoll: TailReader {
                 var error = StreamError(code, "The stream is gone.")
                 // Hidden for its forks, or not there at all.
                 if code == .notFound,
-                    case .failure(let found) = self.services.directory.lookup(self.place.name, now: self.services.clock())
+                    case .failure(let found) = self.services.directory.lookup(
+                        self.place.name, now: self.services.clock())
                 {
                     error = found
                 }

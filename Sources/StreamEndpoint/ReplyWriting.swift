@@ -76,7 +76,8 @@ extension HTTPResponder {
     /// Up to here a copy costs less than another write.
     private static let joinLimit = 32 << 10
 
-    private static func parts(_ reading: StreamReading, _ framing: ContentFraming, _ kept: Int) throws -> [HTTPBodyPart] {
+    private static func parts(_ reading: StreamReading, _ framing: ContentFraming, _ kept: Int) throws -> [HTTPBodyPart]
+    {
         var parts: [HTTPBodyPart] = []
         parts.reserveCapacity(reading.pieces.count + 2)
         if framing == .jsonArray { parts.append(.bytes(ByteBuffer(staticString: framing.prefix))) }

@@ -189,7 +189,8 @@ package struct StreamRoute: Sendable {
         case .success(let view):
             responder.reply(
                 StreamResponse.head(
-                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed))
+                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed
+                ))
         case .failure(let error): self.refuse(error, request, responder)
         }
     }

@@ -21,7 +21,10 @@ package struct StreamServices: Sendable {
 
     /// Decides on a request; `decided` is called once, on any thread.
     package typealias Authorizer =
-        @Sendable (_ request: HTTPRequest, _ operation: Operation, _ name: String, _ decided: @escaping @Sendable (Permission) -> Void) -> Void
+        @Sendable (
+            _ request: HTTPRequest, _ operation: Operation, _ name: String,
+            _ decided: @escaping @Sendable (Permission) -> Void
+        ) -> Void
 
     package let directory: StreamDirectory
     /// The path under which streams live, without a slash at its end.

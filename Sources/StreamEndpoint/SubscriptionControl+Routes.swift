@@ -117,7 +117,8 @@ extension SubscriptionControl {
                     self.isActive.store(true, ordering: .sequentiallyConsistent)
                     defer { self.isActive.store(!set.isEmpty, ordering: .releasing) }
                     let (isNew, actions) = try set.put(
-                        id, body: request.body, controlURL: controlURL, streams: { Self.list(self.streams, now) }, at: now)
+                        id, body: request.body, controlURL: controlURL, streams: { Self.list(self.streams, now) },
+                        at: now)
                     let subscription = try set.subscription(id)
                     return (
                         set.response(status: isNew ? 201 : 200, for: subscription, keyID: self.keys.currentID), actions

@@ -126,7 +126,8 @@ extension SubscriptionControl {
         let actions = self.state.withLock { state -> [SubscriptionAction] in
             state.underWay -= 1
             return state.set.webhookAnswered(
-                delivery.subscription, attempt: delivery.attempt, generation: delivery.generation, with: answer, at: now)
+                delivery.subscription, attempt: delivery.attempt, generation: delivery.generation, with: answer, at: now
+            )
         }
         self.carryOut(actions)
         self.deliverNext()

@@ -83,7 +83,8 @@ package final class SubscriptionControl: StreamControl {
     /// Throws when the file is damaged or cannot be read.
     package init(
         _ configuration: Configuration, streams: StreamDirectory, sender: any WebhookSender,
-        keys: any WebhookSigning, fileSystem: any FileSystem = PosixFileSystem(), clock: @escaping @Sendable () -> UInt64, logger: Logger
+        keys: any WebhookSigning, fileSystem: any FileSystem = PosixFileSystem(),
+        clock: @escaping @Sendable () -> UInt64, logger: Logger
     ) throws {
         self.configuration = configuration
         self.streams = streams

@@ -51,5 +51,7 @@ package protocol WebhookSigning: Sendable {
 /// For services that call nobody: every delivery fails and is tried again.
 package struct NoWebhooks: WebhookSender {
     package init() {}
-    package func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void) { answered(nil) }
+    package func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void) {
+        answered(nil)
+    }
 }

@@ -50,7 +50,9 @@ struct StreamsCommand: ParsableCommand {
             }
             for listing in archive.listings() {
                 let state = listing.view.isClosed ? "closed" : "open"
-                print("\(listing.view.name)\t\(listing.view.contentType.text)\t\(state)\t\(listing.messageCount) messages\t\(listing.byteCount) bytes")
+                print(
+                    "\(listing.view.name)\t\(listing.view.contentType.text)\t\(state)\t\(listing.messageCount) messages\t\(listing.byteCount) bytes"
+                )
             }
         }
     }

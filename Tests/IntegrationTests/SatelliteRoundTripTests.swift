@@ -12,7 +12,9 @@ import Testing
         CREATE TABLE strict (id text PRIMARY KEY, amount int4 NOT NULL);
         """
 
-    static func start(_ transport: FeedTransportChoice, _ environment: [String: String] = [:]) async throws -> SidecarProcess {
+    static func start(_ transport: FeedTransportChoice, _ environment: [String: String] = [:]) async throws
+        -> SidecarProcess
+    {
         let sidecar = try await SidecarProcess.start(
             transport: transport, environment: environment, schema: Self.schema)
         try await sidecar.query("CALL electric.electrify('items'); CALL electric.electrify('strict')")
@@ -38,7 +40,8 @@ import Testing
                 let have = Set(await client.rows("items", column: 1))
                 let want = Set(expected)
                 Issue.record(
-                    "\(client.id): missing \(want.subtracting(have).prefix(5)), surplus \(have.subtracting(want).prefix(5)); \(sidecar.log.suffix(1_500))")
+                    "\(client.id): missing \(want.subtracting(have).prefix(5)), surplus \(have.subtracting(want).prefix(5)); \(sidecar.log.suffix(1_500))"
+                )
             }
             #expect(await client.replica.violations == [])
         }
@@ -53,14 +56,17 @@ import Testing
         async let fromPostgres: Void = {
             for index in 0..<50 {
                 try await sidecar.query(
-                    "INSERT INTO items VALUES ('postgres \(index)', 'a'); UPDATE items SET content = 'b' WHERE id = 'postgres \(index)'")
+                    "INSERT INTO items VALUES ('postgres \(index)', 'a'); UPDATE items SET content = 'b' WHERE id = 'postgres \(index)'"
+                )
             }
         }()
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             for client in clients {
                 tasks.addTask {
                     for index in 0..<20 {
-                        try await client.write([.insert(table: "items", ["id": "\(client.id) \(index)", "content": "c"])])
+                        try await client.write([
+                            .insert(table: "items", ["id": "\(client.id) \(index)", "content": "c"])
+                        ])
                         if index % 5 == 0 {
                             try await client.write([
                                 .update(table: "items", key: "\(client.id) \(index)", ["content": "changed"])
@@ -89,7 +95,8 @@ import Testing
         try await sidecar.query("INSERT INTO items VALUES ('1', 'before')")
         try await Self.expectEqual([client], sidecar)
         sidecar.terminate()
-        try await sidecar.query("INSERT INTO items VALUES ('2', 'while down'); UPDATE items SET content = 'after' WHERE id = '1'")
+        try await sidecar.query(
+            "INSERT INTO items VALUES ('2', 'while down'); UPDATE items SET content = 'after' WHERE id = '1'")
         try sidecar.launch()
         try await sidecar.waitUntilReady()
         try await Self.expectEqual([client], sidecar)

@@ -98,10 +98,12 @@ final class SidecarProcess: Sendable {
     }
 
     private func end(_ signal: Int32) {
-        guard let child = self.process.withLock({ process in
-            defer { process = nil }
-            return process
-        }) else { return }
+        guard
+            let child = self.process.withLock({ process in
+                defer { process = nil }
+                return process
+            })
+        else { return }
         _ = Foundation.kill(child, signal)
         var status: Int32 = 0
         while waitpid(child, &status, 0) < 0 && errno == EINTR {}
@@ -136,7 +138,9 @@ final class SidecarProcess: Sendable {
 
     func waitUntilReady() async throws {
         do {
-            try await eventually("the service is ready", within: .seconds(60)) { await self.get("/readyz").status == 200 }
+            try await eventually("the service is ready", within: .seconds(60)) {
+                await self.get("/readyz").status == 200
+            }
         } catch {
             throw TestSupportError("\(error)\n\(await self.get("/readyz").body)\n\(self.log.suffix(3_000))")
         }
@@ -196,7 +200,8 @@ actor PersistentClient {
         let isResuming = replica?.position != nil
         let client = try await SatelliteClient.start(
             port: self.sidecar.port, clientID: self.id, token: SidecarProcess.token(), replica: replica,
-            subscriptions: isResuming && replica?.delivered.contains(self.subscription) == true ? [self.subscription] : [],
+            subscriptions: isResuming && replica?.delivered.contains(self.subscription) == true
+                ? [self.subscription] : [],
             firstLSN: self.client?.nextLSN ?? 1)
         self.client = client
         if client.replica.delivered.contains(self.subscription) { return }

@@ -34,9 +34,10 @@ import Testing
     /// Tries until the server says that the entry is in.
     private static func append(_ entry: Entry, to stream: String, _ server: StreamProcess, last: Bool) async throws {
         let body = String(decoding: try JSONEncoder().encode(entry), as: UTF8.self)
-        var headers = Self.json + [
-            ("producer-id", "writer-\(entry.writer)"), ("producer-epoch", "0"), ("producer-seq", "\(entry.number)"),
-        ]
+        var headers =
+            Self.json + [
+                ("producer-id", "writer-\(entry.writer)"), ("producer-epoch", "0"), ("producer-seq", "\(entry.number)"),
+            ]
         if last { headers.append(("stream-closed", "true")) }
         while true {
             if let answer = try? await server.request(.POST, stream, headers: headers, body: body) {

@@ -36,10 +36,12 @@ final class StreamProcess: Sendable {
     }
 
     func end(_ signal: Int32) {
-        guard let child = self.process.withLock({ process in
-            defer { process = nil }
-            return process
-        }) else { return }
+        guard
+            let child = self.process.withLock({ process in
+                defer { process = nil }
+                return process
+            })
+        else { return }
         _ = Foundation.kill(child, signal)
         var status: Int32 = 0
         while waitpid(child, &status, 0) < 0 && errno == EINTR {}

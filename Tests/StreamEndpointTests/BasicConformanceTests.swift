@@ -136,7 +136,8 @@ extension Conformance {
             #expect(try await stream.append("{}", ["content-type": "application/json"]).status == 409)
         }
 
-        @Test(arguments: TestMode.allCases) func getTellsTypeOffsetTagAndThatItIsUpToDate(_ mode: TestMode) async throws {
+        @Test(arguments: TestMode.allCases) func getTellsTypeOffsetTagAndThatItIsUpToDate(_ mode: TestMode) async throws
+        {
             let stream = try mode.stream()
             try await stream.create(body: "hello")
             let answer = try await stream.read()

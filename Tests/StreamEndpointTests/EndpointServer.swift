@@ -67,7 +67,8 @@ final class EndpointServer: Sendable {
             mode: settings.mode.storage, directory: self.folder.path + "/streams")
         settings.directory(&configuration)
         let clock = settings.clock
-        self.directory = try StreamDirectory.open(configuration, fileSystem: settings.fileSystem, clock: { clock.now() })
+        self.directory = try StreamDirectory.open(
+            configuration, fileSystem: settings.fileSystem, clock: { clock.now() })
         var services = StreamServices(directory: self.directory, clock: { clock.now() }, logger: Self.silent)
         services.live.longPollTimeout = 600
         services.catchUpBytes = 256 << 10

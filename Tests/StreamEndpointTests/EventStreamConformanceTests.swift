@@ -115,7 +115,9 @@ extension Conformance {
             #expect(resumed.filter { $0.name == "data" }.map(\.data) == ["after"])
         }
 
-        @Test(arguments: TestMode.allCases, ["application/octet-stream", "application/x-protobuf", "image/png", "application/ndjson"])
+        @Test(
+            arguments: TestMode.allCases,
+            ["application/octet-stream", "application/x-protobuf", "image/png", "application/ndjson"])
         func binaryStreamsComeInBase64(_ mode: TestMode, _ type: String) async throws {
             let stream = try mode.stream(type)
             try await stream.create()

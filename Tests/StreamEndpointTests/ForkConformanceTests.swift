@@ -258,7 +258,9 @@ extension Conformance {
             let (e, _) = try await c.fork(["stream-fork-offset": RemoteStream.start, "stream-fork-sub-offset": "1"])
             try await e.append("E")
             #expect(try await e.read().text == "AE")
-            let (f, answer) = try await e.fork(["stream-fork-offset": RemoteStream.start, "stream-fork-sub-offset": "1"])
+            let (f, answer) = try await e.fork([
+                "stream-fork-offset": RemoteStream.start, "stream-fork-sub-offset": "1",
+            ])
             #expect(answer.status == 201)
             try await f.append("F")
             #expect(try await f.read().text == "AF")

@@ -58,7 +58,9 @@ extension Conformance {
             #expect(try await stream.read(offsets[3]).text == "[]")
         }
 
-        @Test(arguments: TestMode.allCases, ["{", "{\"a\":}", "[1,]", "nope", "[1] x", "\"\u{1}\"", "01", "{'a':1}", "[1"])
+        @Test(
+            arguments: TestMode.allCases,
+            ["{", "{\"a\":}", "[1,]", "nope", "[1] x", "\"\u{1}\"", "01", "{'a':1}", "[1"])
         func whatIsNoJSONIsRefused(_ mode: TestMode, _ body: String) async throws {
             let stream = try await self.stream(mode)
             let answer = try await stream.append(body)

@@ -23,12 +23,15 @@ extension Conformance {
             #expect(try await stream.head().status == 404)
         }
 
-        @Test(arguments: TestMode.allCases, ["tomorrow", "2099-13-01T00:00:00Z", "2099-01-01", "2099-01-01T00:00:00", ""])
+        @Test(
+            arguments: TestMode.allCases, ["tomorrow", "2099-13-01T00:00:00Z", "2099-01-01", "2099-01-01T00:00:00", ""])
         func malformedTimesAre400(_ mode: TestMode, _ value: String) async throws {
             #expect(try await mode.stream().create(["stream-expires-at": value]).status == 400)
         }
 
-        @Test(arguments: TestMode.allCases, ["2099-01-01T00:00:00Z", "2099-01-01T00:00:00+01:00", "2099-01-01T00:00:00.123-05:30"])
+        @Test(
+            arguments: TestMode.allCases,
+            ["2099-01-01T00:00:00Z", "2099-01-01T00:00:00+01:00", "2099-01-01T00:00:00.123-05:30"])
         func timesWithZonesAreFine(_ mode: TestMode, _ value: String) async throws {
             #expect(try await mode.stream().create(["stream-expires-at": value]).status == 201)
         }
@@ -72,7 +75,9 @@ extension Conformance {
                 let (written, read, polled, headed) = (
                     server.client.stream(), server.client.stream(), server.client.stream(), server.client.stream()
                 )
-                for stream in [written, read, polled, headed] { try await stream.create(["stream-ttl": "300"], body: "x") }
+                for stream in [written, read, polled, headed] {
+                    try await stream.create(["stream-ttl": "300"], body: "x")
+                }
                 for _ in 0..<3 {
                     server.clock.advance(seconds: 180)
                     #expect(try await written.append("y").status == 204)

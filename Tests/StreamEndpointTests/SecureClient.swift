@@ -96,7 +96,8 @@ struct SecureClient: Sendable {
         let collector = ResponseCollector()
         let stream = try await multiplexer.createStreamChannel { channel in
             channel.eventLoop.makeCompletedFuture {
-                try channel.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ClientCodec(httpProtocol: .https))
+                try channel.pipeline.syncOperations.addHandler(
+                    HTTP2FramePayloadToHTTP1ClientCodec(httpProtocol: .https))
                 try channel.pipeline.syncOperations.addHandler(collector)
             }
         }.get()

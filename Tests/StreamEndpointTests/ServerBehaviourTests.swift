@@ -21,18 +21,20 @@ struct ServerBehaviourTests {
                 #expect(preflight["access-control-allow-methods"]?.contains(method) == true)
             }
             let allowed = preflight["access-control-allow-headers"]?.lowercased() ?? ""
-            for name in ["content-type", "authorization", "if-none-match", "stream-ttl", "stream-closed", "stream-seq",
-                "producer-id", "producer-epoch", "producer-seq", "stream-forked-from", "stream-fork-offset"]
-            {
+            for name in [
+                "content-type", "authorization", "if-none-match", "stream-ttl", "stream-closed", "stream-seq",
+                "producer-id", "producer-epoch", "producer-seq", "stream-forked-from", "stream-fork-offset",
+            ] {
                 #expect(allowed.contains(name), "\(name)")
             }
             try await stream.create(body: "x")
             for answer in [try await stream.read(), try await stream.head(), try await stream.append("")] {
                 #expect(answer["access-control-allow-origin"] == "*")
                 let exposed = answer["access-control-expose-headers"]?.lowercased() ?? ""
-                for name in ["stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "etag",
-                    "location", "retry-after", "producer-expected-seq", "stream-sse-data-encoding"]
-                {
+                for name in [
+                    "stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "etag",
+                    "location", "retry-after", "producer-expected-seq", "stream-sse-data-encoding",
+                ] {
                     #expect(exposed.contains(name), "\(name)")
                 }
             }
@@ -174,7 +176,8 @@ struct ServerBehaviourTests {
     }
 
     @Test func bodiesBeyondTheBudgetAreToldToComeAgain() async throws {
-        try await EndpointServer.with(.memory, { $0.options = { $0.bodyBudget = HTTPBodyBudget(limit: 100) } }) { server in
+        try await EndpointServer.with(.memory, { $0.options = { $0.bodyBudget = HTTPBodyBudget(limit: 100) } }) {
+            server in
             let stream = server.client.stream()
             try await stream.create()
             let answer = try await stream.append(String(repeating: "x", count: 200))
@@ -269,12 +272,15 @@ struct ServerBehaviourTests {
     }
 
     @Test func quietEventStreamsAreKeptAliveAndThenEnded() async throws {
-        try await EndpointServer.with(.memory, {
-            $0.services = {
-                $0.live.keepAlive = 300
-                $0.live.idleClose = 1500
+        try await EndpointServer.with(
+            .memory,
+            {
+                $0.services = {
+                    $0.live.keepAlive = 300
+                    $0.live.idleClose = 1500
+                }
             }
-        }) { server in
+        ) { server in
             let stream = server.client.stream()
             try await stream.create(body: "x")
             let reader = try await stream.events()
@@ -325,20 +331,23 @@ struct ServerBehaviourTests {
     }
 
     @Test func permissionsAreAskedForAndEndInTime() async throws {
-        try await EndpointServer.with(.memory, { settings in
-            let clock = settings.clock
-            settings.services = {
-                $0.live.longPollTimeout = 30_000
-                $0.authorizer = { request, operation, name, decided in
-                    switch request.head.headers.first(name: "authorization") {
-                    case nil:
-                        decided(.refused(.error(StreamError(.unauthorized, "A token is needed."), instance: nil)))
-                    case "Bearer \(operation.rawValue)": decided(.granted(until: clock.now() + 700))
-                    default: decided(.refused(.error(StreamError(.forbidden), instance: nil)))
+        try await EndpointServer.with(
+            .memory,
+            { settings in
+                let clock = settings.clock
+                settings.services = {
+                    $0.live.longPollTimeout = 30_000
+                    $0.authorizer = { request, operation, name, decided in
+                        switch request.head.headers.first(name: "authorization") {
+                        case nil:
+                            decided(.refused(.error(StreamError(.unauthorized, "A token is needed."), instance: nil)))
+                        case "Bearer \(operation.rawValue)": decided(.granted(until: clock.now() + 700))
+                        default: decided(.refused(.error(StreamError(.forbidden), instance: nil)))
+                        }
                     }
                 }
             }
-        }) { server in
+        ) { server in
             let stream = server.client.stream()
             #expect(try await stream.create().status == 401)
             #expect(try await stream.create()["www-authenticate"] == "Bearer")
@@ -407,7 +416,8 @@ struct ServerBehaviourTests {
         try await EndpointServer.with(mode) { server in
             let stream = server.client.stream()
             try await stream.create()
-            let connection = try await ClientConnection.open(port: server.client.port, reads: false, receiveBuffer: 8192)
+            let connection = try await ClientConnection.open(
+                port: server.client.port, reads: false, receiveBuffer: 8192)
             connection.send(StreamClient.head(.GET, stream.path + "?offset=-1&live=sse", [:], count: 0), body: [])
             try await waitForReaders(of: stream, on: server)
             let piece = String(repeating: "0123456789abcdef", count: 16_384)
@@ -428,13 +438,16 @@ struct ServerBehaviourTests {
 
     @Test(arguments: [true, false]) func theMainPathsWorkBehindTLS(_ isHTTP2: Bool) async throws {
         let certificate = try TestCertificate()
-        try await EndpointServer.with(.fileFast, {
-            $0.options = {
-                $0.security = certificate.security
-                $0.versions = [.http2, .http1]
+        try await EndpointServer.with(
+            .fileFast,
+            {
+                $0.options = {
+                    $0.security = certificate.security
+                    $0.versions = [.http2, .http1]
+                }
+                $0.services = { $0.live.longPollTimeout = 500 }
             }
-            $0.services = { $0.live.longPollTimeout = 500 }
-        }) { server in
+        ) { server in
             let port = server.listener.port
             let client = try await SecureClient.connect(port: port, certificate, isHTTP2: isHTTP2)
             let path = StreamClient.root + "/secure/stream"

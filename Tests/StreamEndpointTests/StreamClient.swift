@@ -19,7 +19,9 @@ struct Answer: Sendable, CustomStringConvertible {
     var code: String? { self.json?["code"]?.stringValue }
     /// The code of a refusal of the control API.
     var controlCode: String? { self.json?["error"]?["code"]?.stringValue }
-    var description: String { "\(self.status) \(self.headers.map { "\($0.name): \($0.value)" }) \(self.text.prefix(200))" }
+    var description: String {
+        "\(self.status) \(self.headers.map { "\($0.name): \($0.value)" }) \(self.text.prefix(200))"
+    }
 }
 
 /// A client of HTTP/1.1, one connection for each request.

@@ -20,23 +20,26 @@ struct SubscriptionTests {
         _ change: @escaping @Sendable (inout SubscriptionControl.Configuration) -> Void = { _ in },
         _ body: (EndpointServer) async throws -> Void
     ) async throws {
-        try await EndpointServer.with(mode, {
-            $0.folder = folder
-            $0.control = { directory, clock, folder in
-                let path = mode == .memory ? nil : folder.path + "/control"
-                var configuration = SubscriptionControl.Configuration(
-                    rootURL: "http://streams.example/v1/stream", directory: path)
-                configuration.allowsLocalWebhooks = true
-                configuration.tick = 20
-                configuration.firstRetry = 100
-                configuration.longestRetry = 400
-                configuration.reconcile = 100
-                change(&configuration)
-                return try SubscriptionControl(
-                    configuration, streams: directory, sender: HTTPWebhookSender(),
-                    keys: try WebhookKeys(directory: path), clock: { clock.now() }, logger: EndpointServer.silent)
+        try await EndpointServer.with(
+            mode,
+            {
+                $0.folder = folder
+                $0.control = { directory, clock, folder in
+                    let path = mode == .memory ? nil : folder.path + "/control"
+                    var configuration = SubscriptionControl.Configuration(
+                        rootURL: "http://streams.example/v1/stream", directory: path)
+                    configuration.allowsLocalWebhooks = true
+                    configuration.tick = 20
+                    configuration.firstRetry = 100
+                    configuration.longestRetry = 400
+                    configuration.reconcile = 100
+                    change(&configuration)
+                    return try SubscriptionControl(
+                        configuration, streams: directory, sender: HTTPWebhookSender(),
+                        keys: try WebhookKeys(directory: path), clock: { clock.now() }, logger: EndpointServer.silent)
+                }
             }
-        }) { server in
+        ) { server in
             server.control?.start(on: server.directoryLoop)
             try await body(server)
         }
@@ -277,8 +280,10 @@ struct SubscriptionTests {
                 #expect(answer.status == 409)
                 #expect(answer.controlCode == "INVALID_OFFSET")
             }
-            let mixed = "\"acks\":[{\"stream\":\"\(stream.name)\",\"offset\":\"\(first)\"},{\"stream\":\"t/no\",\"offset\":\"\(first)\"}]"
-            #expect(try await self.post(server, "one", "callback", "{\(fence),\(mixed)}", token: wake.token).status == 409)
+            let mixed =
+                "\"acks\":[{\"stream\":\"\(stream.name)\",\"offset\":\"\(first)\"},{\"stream\":\"t/no\",\"offset\":\"\(first)\"}]"
+            #expect(
+                try await self.post(server, "one", "callback", "{\(fence),\(mixed)}", token: wake.token).status == 409)
             #expect(self.acked(try await self.get(server, "one"), stream.name) == RemoteStream.start)
             let acks = "\"acks\":[{\"stream\":\"\(stream.name)\",\"offset\":\"\(first)\"}]"
             let ok = try await self.post(server, "one", "callback", "{\(fence),\(acks)}", token: wake.token)
@@ -367,7 +372,9 @@ struct SubscriptionTests {
             }
         }
         try await self.withServer(.memory, { $0.deliveries = 3 }) { server in
-            for index in 0..<8 { #expect(try await self.put(server, "s\(index)", self.webhook(receiver)).status == 201) }
+            for index in 0..<8 {
+                #expect(try await self.put(server, "s\(index)", self.webhook(receiver)).status == 201)
+            }
             let stream = server.client.stream()
             try await stream.create()
             try await stream.append("x")
@@ -530,7 +537,11 @@ struct SubscriptionTests {
     @Test(arguments: TestMode.onDisk) func subscriptionsSurviveARestart(_ mode: TestMode) async throws {
         let folder = try TestFolder()
         let receiver = try await WebhookReceiver.start { _, count, responder in
-            if count < 3 { responder.reply(.text("later", status: .serviceUnavailable)) } else { WebhookReceiver.done(responder) }
+            if count < 3 {
+                responder.reply(.text("later", status: .serviceUnavailable))
+            } else {
+                WebhookReceiver.done(responder)
+            }
         }
         var token: String?
         var fence = ""
@@ -572,7 +583,8 @@ struct SubscriptionTests {
     @Test func aDamagedFileStopsTheStart() async throws {
         let folder = try TestFolder()
         try FileManager.default.createDirectory(atPath: folder.path + "/control", withIntermediateDirectories: true)
-        try Data("{\"version\":1,\"sub".utf8).write(to: URL(fileURLWithPath: folder.path + "/control/subscriptions.json"))
+        try Data("{\"version\":1,\"sub".utf8).write(
+            to: URL(fileURLWithPath: folder.path + "/control/subscriptions.json"))
         await #expect(throws: (any Error).self) { try await self.withServer(.fileFast, folder: folder) { _ in } }
     }
 
@@ -580,21 +592,27 @@ struct SubscriptionTests {
 
     @Test func tokensOfTheControlAPIAreTheirOwn() async throws {
         let receiver = try await WebhookReceiver.start { _, _, responder in WebhookReceiver.accepted(responder) }
-        try await EndpointServer.with(.memory, {
-            $0.control = { directory, clock, _ in
-                var configuration = SubscriptionControl.Configuration(origin: nil, directory: nil)
-                configuration.allowsLocalWebhooks = true
-                return try SubscriptionControl(
-                    configuration, streams: directory, sender: HTTPWebhookSender(), keys: try WebhookKeys(directory: nil),
-                    clock: { clock.now() }, logger: EndpointServer.silent)
-            }
-            $0.services = {
-                $0.authorizer = { request, operation, _, decided in
-                    let isOwner = request.head.headers.first(name: "authorization") == "Bearer owner"
-                    decided(isOwner ? .granted(until: nil) : .refused(.error(StreamError(.unauthorized), instance: nil)))
+        try await EndpointServer.with(
+            .memory,
+            {
+                $0.control = { directory, clock, _ in
+                    var configuration = SubscriptionControl.Configuration(origin: nil, directory: nil)
+                    configuration.allowsLocalWebhooks = true
+                    return try SubscriptionControl(
+                        configuration, streams: directory, sender: HTTPWebhookSender(),
+                        keys: try WebhookKeys(directory: nil),
+                        clock: { clock.now() }, logger: EndpointServer.silent)
+                }
+                $0.services = {
+                    $0.authorizer = { request, operation, _, decided in
+                        let isOwner = request.head.headers.first(name: "authorization") == "Bearer owner"
+                        decided(
+                            isOwner ? .granted(until: nil) : .refused(.error(StreamError(.unauthorized), instance: nil))
+                        )
+                    }
                 }
             }
-        }) { server in
+        ) { server in
             server.control?.start(on: server.directoryLoop)
             #expect(try await self.put(server, "one", self.webhook(receiver)).status == 401)
             var headers = Self.json

@@ -31,7 +31,9 @@ final class WebhookReceiver: Sendable {
         let holder = Holder()
         var router = HTTPRouter()
         router.onPrefixDirect("/hook") { request, responder in
-            guard let receiver = holder.receiver else { return responder.reply(.text("early", status: .serviceUnavailable)) }
+            guard let receiver = holder.receiver else {
+                return responder.reply(.text("early", status: .serviceUnavailable))
+            }
             let received = Received(path: request.path, headers: request.head.headers, body: request.body)
             let count = receiver.log.withLock { log in
                 log.append(received)
