@@ -127,7 +127,7 @@ package struct Sidecar: Sendable {
         var shared = HTTPRouter()
         let logger = self.logger
         if let parts {
-            StatusRoutes(parts: parts, metrics: self.metrics).add(to: &shared)
+            StatusRoutes(parts: parts, metrics: self.metrics, streams: streams).add(to: &shared)
             let satellite: HTTPRouter.Handler = { request in
                 SatelliteRoute.answer(request, services: parts.satellite, logger: logger, status: parts.obstacle)
             }

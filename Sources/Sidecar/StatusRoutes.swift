@@ -13,10 +13,13 @@ import WriteBack
 struct StatusRoutes {
     let parts: SidecarParts
     let metrics: MetricsRegistry
+    /// Where streams are served, too.
+    let streams: StreamServer?
 
     func add(to router: inout HTTPRouter) {
         let parts = self.parts
         let metrics = self.metrics
+        let streams = self.streams
         self.observe()
         router.on(.GET, "/api/status") { _ in
             if parts.isReady { return .reply(.text("Connection to Postgres is up!")) }
@@ -25,6 +28,7 @@ struct StatusRoutes {
         }
         router.on(.GET, "/healthz") { _ in .reply(.text("ok")) }
         router.on(.GET, "/readyz") { _ in
+            if let streams { parts.health.report(streams.health) }
             let (isReady, json) = parts.readiness()
             var reply = HTTPReply.json(json, status: isReady ? .ok : .serviceUnavailable)
             reply.headers.add(name: "cache-control", value: "no-store")

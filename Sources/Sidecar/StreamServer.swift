@@ -31,8 +31,10 @@ final class StreamServer: Sendable {
         services.root = settings.http.basePath
         services.names = StreamNameRules(
             maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
+        // Why never shared with tokens: a cache would hand out to anybody what one reader may see.
         services.cache = CachePolicy(
-            scope: settings.http.cache == .public ? .shared : settings.http.cache == .private ? .user : .none)
+            scope: settings.http.cache == .noStore
+                ? .none : settings.http.cache == .private || settings.auth != nil ? .user : .shared)
         services.requestBytes = Int(settings.limits.maximumRequestBody.bytes)
         services.live = LiveReader.Settings(
             longPollTimeout: Self.milliseconds(settings.transport.longPollTimeout),
@@ -188,6 +190,14 @@ final class StreamServer: Sendable {
                     status: .ok, headers: ["content-type": "text/plain; version=0.0.4; charset=utf-8"],
                     body: ByteBuffer(string: metrics.render())))
         }
+    }
+
+    /// Whether changes are taken, for the health of the whole service.
+    var health: HealthStatus {
+        HealthStatus(
+            name: "streams", ready: self.directory.isReady,
+            detail: self.directory.isReady ? "serving (\(self.settings.storage.mode.name))" : "\(self.directory.condition)",
+            remedy: self.directory.isReady ? nil : "look for the storage error in the log; a failed storage needs a restart")
     }
 
     // MARK: The listener of its own
