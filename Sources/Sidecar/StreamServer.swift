@@ -105,6 +105,11 @@ final class StreamServer: Sendable {
         let bounds = settings.limits.payload(in: settings.storage.mode)
         configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
         configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
+        // Why not the default: it counts jobs of a thread each. Here all that waits shares a sync, so far more may wait at no cost; who asks
+        // for another number gets just that.
+        if settings.limits.maximumStorageJobs != StreamServerSettings.Limits().maximumStorageJobs {
+            configuration.limits.waitingChanges = settings.limits.maximumStorageJobs
+        }
         do {
             return try StreamDirectory.open(configuration, clock: clock)
         } catch {
@@ -196,8 +201,10 @@ final class StreamServer: Sendable {
     var health: HealthStatus {
         HealthStatus(
             name: "streams", ready: self.directory.isReady,
-            detail: self.directory.isReady ? "serving (\(self.settings.storage.mode.name))" : "\(self.directory.condition)",
-            remedy: self.directory.isReady ? nil : "look for the storage error in the log; a failed storage needs a restart")
+            detail: self.directory.isReady
+                ? "serving (\(self.settings.storage.mode.name))" : "\(self.directory.condition)",
+            remedy: self.directory.isReady
+                ? nil : "look for the storage error in the log; a failed storage needs a restart")
     }
 
     // MARK: The listener of its own
