@@ -79,7 +79,8 @@ import Testing
         var runs = database.runs.makeAsyncIterator()
         let run = try #require(await runs.next())
         disk.faults.syncFailureChance = 1
-        _ = try run.sink.received(MessageRun(StreamScript.transaction(200, xid: 7, ["a"], describing: true)))
+        // The feed's own record may have met the failing disk already; then the transport hears of it right here.
+        _ = try? run.sink.received(MessageRun(StreamScript.transaction(200, xid: 7, ["a"], describing: true)))
         await #expect(throws: StoreError.self) { try await task.value }
         #expect(run.stream.acknowledged.withLock { $0 } == .zero)
         flusher.stop()
