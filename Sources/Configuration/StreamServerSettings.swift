@@ -180,11 +180,6 @@ package struct StreamServerSettings: Sendable {
         package var identity: Identity?
 
         package init() {}
-
-        /// Whether headers of this peer are believed.
-        package func trusts(_ peer: NetworkAddress) -> Bool {
-            self.isEnabled && self.trusted.contains { $0.contains(peer) }
-        }
     }
 }
 

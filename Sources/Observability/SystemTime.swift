@@ -14,6 +14,9 @@ package enum SystemTime {
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
     }
+
+    /// Milliseconds since 1970-01-01 00:00 UTC, as streams count.
+    @Sendable package static func milliseconds() -> UInt64 { UInt64(max(0, self.microseconds())) / 1000 }
 }
 
 /// Times as text.

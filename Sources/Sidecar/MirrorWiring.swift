@@ -12,10 +12,8 @@ enum MirrorWiring {
         _ settings: MirrorSettings, directory: StreamDirectory, pool: PostgresPool, feed: ChangeFeed, logger: Logger
     ) -> MirrorService {
         MirrorService(
-            flows: settings.flows.map(Self.flow), directory: directory, pool: pool, feed: feed, logger: logger
-        ) {
-            UInt64(max(0, SystemTime.microseconds())) / 1000
-        }
+            flows: settings.flows.map(Self.flow), directory: directory, pool: pool, feed: feed, logger: logger,
+            clock: SystemTime.milliseconds)
     }
 
     private static func flow(_ flow: Configuration.MirrorFlow) -> RunningMirrorFlow {

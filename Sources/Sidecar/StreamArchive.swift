@@ -2,6 +2,7 @@ import Configuration
 import DurableStreams
 import Foundation
 import NIOCore
+import Observability
 import StreamDirectory
 
 /// Listing, export and import of the streams on a disk while no server runs on them.
@@ -66,7 +67,7 @@ package struct StreamArchive: ~Copyable {
                     Ask a running server with DS_ADMIN__ENABLED=true at \(settings.admin.basePath)/streams instead.
                     """)
         }
-        self.directory = try StreamServer.open(settings) { UInt64(Date().timeIntervalSince1970 * 1000) }
+        self.directory = try StreamServer.open(settings, SystemTime.milliseconds)
         self.names = StreamNameRules(
             maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
     }
@@ -75,7 +76,7 @@ package struct StreamArchive: ~Copyable {
         try? self.directory.close()
     }
 
-    private var now: UInt64 { UInt64(Date().timeIntervalSince1970 * 1000) }
+    private var now: UInt64 { SystemTime.milliseconds() }
 
     // MARK: Listing
 

@@ -25,7 +25,7 @@ final class StreamServer: Sendable {
         self.settings = settings
         self.logger = logger
         for sentence in settings.warnings { logger.warning("\(sentence)") }
-        let clock: @Sendable () -> UInt64 = { UInt64(max(0, SystemTime.microseconds())) / 1000 }
+        let clock = SystemTime.milliseconds
         self.directory = try Self.open(settings, clock)
         var services = StreamServices(directory: self.directory, clock: clock, logger: logger)
         services.root = settings.http.basePath
