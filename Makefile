@@ -37,9 +37,12 @@ install-ext-18: postgres-18
 
 ## Build and run -----------------------------------------------------------------------------------------------------
 
+# Exclusive access to memory is checked in the tests, whose build keeps the checks; a release does without their cost at every access.
+RELEASE_FLAGS := -Xswiftc -enforce-exclusivity=unchecked
+
 build: packages
 	$(call say,'building the sidecar (release)')
-	@$(SWIFT) build -c release --product penstock
+	@$(SWIFT) build -c release $(RELEASE_FLAGS) --product penstock
 
 debug: packages
 	$(call say,'building the sidecar and the tests (debug)')

@@ -14,11 +14,39 @@ package struct StreamNameRules: Hashable, Sendable {
     /// The name in a request path.
     ///
     /// - Parameter path: what follows the stream root, still percent-encoded, with or without one leading slash.
-    package func name(path: some StringProtocol) throws(StreamError) -> String {
+    package func name(path: Substring) throws(StreamError) -> String {
+        if let name = self.plainName(path) { return name }
         guard let decoded = HeaderText.percentDecoded(path) else {
             throw StreamError(.invalidStreamName, "The path is not valid percent-encoded UTF-8.")
         }
         return try self.name(decoded: decoded.hasPrefix("/") ? String(decoded.dropFirst()) : decoded)
+    }
+
+    /// The usual name, of ASCII without an escape, checked in one walk; nil leaves it to the whole of the rules.
+    private func plainName(_ path: Substring) -> String? {
+        let plain = path.utf8.withContiguousStorageIfAvailable { bytes -> Int? in
+            let start = bytes.first == UInt8(ascii: "/") ? 1 : 0
+            guard bytes.count > start, bytes.count - start <= self.maximumBytes else { return nil }
+            var segments = 1
+            var isAtSegmentStart = true
+            for byte in bytes[start...] {
+                switch byte {
+                case UInt8(ascii: "/"):
+                    if isAtSegmentStart { return nil }
+                    isAtSegmentStart = true
+                    segments += 1
+                case UInt8(ascii: "."), UInt8(ascii: "_"):
+                    // Dot segments and the reserved one begin like this.
+                    if isAtSegmentStart { return nil }
+                case UInt8(ascii: "%"): return nil
+                case 0x21..<0x7F: isAtSegmentStart = false
+                default: return nil
+                }
+            }
+            return isAtSegmentStart || segments > self.maximumSegments ? nil : start
+        }
+        guard case .some(.some(let start)) = plain else { return nil }
+        return String(path.utf8.dropFirst(start))
     }
 
     /// Checks a name that is not percent-encoded and has no leading slash.

@@ -149,11 +149,13 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         context.fireChannelReadComplete()
     }
 
-    /// Nothing is read while a request is answered. That the peer goes away is seen all the same.
+    /// While a request is answered one more reading is taken in, not more: a peer that waits for its answer, as most do, then costs no
+    /// change of what the selector watches. That the peer goes away is seen in any case.
     func read(context: ChannelHandlerContext) {
         switch self.phase {
         case .idle, .receiving, .ending, .upgraded, .closed: context.read()
-        case .answering, .sending, .streaming, .writing: self.readIsHeldBack = true
+        case .answering, .sending, .streaming, .writing:
+            if self.ahead.isEmpty, self.parserError == nil { context.read() } else { self.readIsHeldBack = true }
         }
     }
 

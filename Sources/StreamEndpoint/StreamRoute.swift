@@ -8,7 +8,9 @@ import StreamDirectory
 ///
 /// Runs on the event loop of the request's connection and never blocks it on the disk's account for more than a short
 /// read.
-package struct StreamRoute: Sendable {
+///
+/// A class, because every request's closures hold it.
+package final class StreamRoute: Sendable {
     let services: StreamServices
 
     package init(_ services: StreamServices) {
@@ -56,28 +58,43 @@ package struct StreamRoute: Sendable {
             if rest.isEmpty || rest.first == "/", let control = self.services.control {
                 let path = rest.dropFirst()
                 if control.isOpen(path) { return control.handle(path, request, responder) }
+                guard self.services.authorizer != nil else { return control.handle(path, request, responder) }
                 self.permitted(request, responder, .subscribe, "") { _ in control.handle(path, request, responder) }
                 return
             }
         }
         do throws(StreamError) {
             let name = try self.services.names.name(path: inner)
-            switch request.head.method {
-            case .POST:
-                self.permitted(request, responder, .append, name) { _ in self.append(name, request, responder) }
-            case .GET:
-                self.permitted(request, responder, .read, name) { self.read(name, request, responder, until: $0) }
-            case .HEAD:
-                self.permitted(request, responder, .read, name) { _ in self.head(name, request, responder) }
-            case .PUT:
-                self.permitted(request, responder, .create, name) { _ in self.create(name, request, responder) }
-            case .DELETE:
-                self.permitted(request, responder, .delete, name) { _ in self.delete(name, request, responder) }
-            default:
+            guard let operation = Self.operation(request.head.method) else {
                 responder.reply(StreamResponse.methodNotAllowed)
+                return
             }
+            // Why apart: without a closure there is nothing to allocate.
+            guard self.services.authorizer != nil else { return self.perform(name, request, responder, until: nil) }
+            self.permitted(request, responder, operation, name) { self.perform(name, request, responder, until: $0) }
         } catch {
             self.refuse(error, request, responder)
+        }
+    }
+
+    /// What a method does to a stream; nil if it is none of the protocol's.
+    private static func operation(_ method: HTTPMethod) -> StreamServices.Operation? {
+        switch method {
+        case .POST: .append
+        case .GET, .HEAD: .read
+        case .PUT: .create
+        case .DELETE: .delete
+        default: nil
+        }
+    }
+
+    private func perform(_ name: String, _ request: HTTPRequest, _ responder: HTTPResponder, until: UInt64?) {
+        switch request.head.method {
+        case .POST: self.append(name, request, responder)
+        case .GET: self.read(name, request, responder, until: until)
+        case .HEAD: self.head(name, request, responder)
+        case .PUT: self.create(name, request, responder)
+        default: self.delete(name, request, responder)
         }
     }
 
