@@ -9,14 +9,15 @@ import Satellite
 ///
 /// Confined to the event loop; not `Sendable`. It holds no queue of transactions: while the peer does not read, what the session asks
 /// for is not looked up.
-final class SatelliteConnection: WebSocketSession, FanoutReceiver {
+final class SatelliteConnection: WebSocketSession, FanoutReceiver, PingWheelClient {
     private let socket: WebSocket
     private let services: SatelliteServices
     private let fanout: LoopFanout
-    private var logger: Logger
+    private let baseLogger: Logger
     private var session: SatelliteSession
     private var reference: ConnectionReference?
 
+    /// Events that came while another was handled.
     private var queue: [SessionEvent] = []
     private var isHandling = false
     private var isEnded = false
@@ -27,7 +28,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
     private var servedInTurn = 0
     /// What the session asked for while the socket was not writable.
     private var postponed: [SessionAction] = []
-    private var ticker: RepeatedTask?
+    var wheelPlace: PingWheel.Place?
     private var expiry: Scheduled<Void>?
     /// Ends the connection if the client does not say who it is.
     private var authenticationTimer: Scheduled<Void>?
@@ -50,9 +51,17 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.socket = socket
         self.services = services
         self.fanout = services.hub.fanout(for: socket.eventLoop)
-        self.logger = logger
+        self.baseLogger = logger
         self.session = SatelliteSession(
             instanceID: services.instanceID, schema: services.hub.schema, limits: services.limits)
+    }
+
+    /// Names the client. Made when it is needed: thousands of connections that have nothing to say hold no metadata.
+    private var logger: Logger {
+        guard let id = self.claimedID else { return self.baseLogger }
+        var logger = self.baseLogger
+        logger[metadataKey: "client_id"] = "\(id)"
+        return logger
     }
 
     // MARK: The socket
@@ -60,10 +69,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
     func opened() {
         self.reference = ConnectionReference(self, eventLoop: self.socket.eventLoop)
         let bound = NIOLoopBound(self, eventLoop: self.socket.eventLoop)
-        let interval = TimeAmount.seconds(self.services.pingInterval)
-        self.ticker = self.socket.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
-            bound.value.ticked()
-        }
+        self.services.hub.wheel(for: self.socket.eventLoop, interval: self.services.pingInterval).add(self)
         self.authenticationTimer = self.socket.eventLoop.scheduleTask(in: .seconds(self.services.authenticationLimit)) {
             bound.value.end(code: 1008, reason: "Not authenticated in time", cause: "not authenticated in time")
         }
@@ -71,7 +77,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.socket.maximumMessageBytes = min(self.maximumMessageBytes, self.services.unauthenticatedMessageBytes)
     }
 
-    private func ticked() {
+    func ticked() {
         // Why: while we do not read, the client's answers cannot arrive; it is our doing that nothing comes.
         self.handle(self.isReadingPaused ? .controlFrameReceived : .tick)
     }
@@ -113,7 +119,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.isEnded = true
         self.waitingPosition = nil
         self.fanout.remove(self)
-        self.ticker?.cancel()
+        self.services.hub.wheel(for: self.socket.eventLoop, interval: self.services.pingInterval).remove(self)
         for timer in [self.expiry, self.authenticationTimer, self.stallTimer, self.retryTimer] { timer?.cancel() }
         self.queue = []
         self.fetches = [:]
@@ -133,18 +139,18 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
 
     func handle(_ event: SessionEvent) {
         guard !self.isEnded else { return }
-        self.queue.append(event)
-        self.work()
+        if self.isHandling { self.queue.append(event) } else { self.work(event) }
     }
 
-    /// Handles what is queued, then what was postponed and can be done now, until nothing is left.
+    /// Handles an event, then what is queued, then what was postponed and can be done now, until nothing is left.
     ///
     /// Why a loop and not calls: an action may have its answer at once, and a flush may make the socket writable at once; the session
     /// must not be entered twice, and the stack must not grow with every batch that a fast peer takes.
-    private func work() {
+    private func work(_ first: SessionEvent? = nil) {
         guard !self.isHandling, !self.isEnded else { return }
         self.isHandling = true
         self.servedInTurn = 0
+        if let first { for action in self.session.receive(first) { self.perform(action) } }
         repeat {
             var next = 0
             while next < self.queue.count {
@@ -152,7 +158,8 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
                 next += 1
                 for action in self.session.receive(event) { self.perform(action) }
             }
-            self.queue.removeAll(keepingCapacity: next <= 64)
+            // Not kept: an idle connection holds no room for events.
+            if next > 0 { self.queue = [] }
             if self.isEnded { break }
             self.socket.flush()
             if self.socket.isWritable, !self.postponed.isEmpty {
@@ -246,11 +253,22 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.tasks[number] = Task {
             let event = await work()
             bound.eventLoop.execute {
-                bound.value.tasks[number] = nil
+                bound.value.forgetTask(number)
                 if let event { bound.value.handle(event) }
             }
         }
         return number
+    }
+
+    /// Lets go of the room as well when it was the last one.
+    private func forgetTask(_ number: Int) {
+        self.tasks[number] = nil
+        if self.tasks.isEmpty { self.tasks = [:] }
+    }
+
+    private func forgetFetch(_ number: Int) {
+        self.fetches[number] = nil
+        if self.fetches.isEmpty { self.fetches = [:] }
     }
 
     // MARK: Who the client is
@@ -261,7 +279,6 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
         self.authenticationTimer = nil
         self.socket.maximumMessageBytes = self.maximumMessageBytes
         self.claimedID = clientID
-        self.logger[metadataKey: "client_id"] = "\(clientID)"
         if let older = self.services.hub.claim(clientID, reference), older.id != reference.id {
             older.send(.superseded)
         }
@@ -463,7 +480,7 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver {
             }.get()
         }
         self.fetches[number] = self.answer {
-            defer { bound.eventLoop.execute { bound.value.fetches[number] = nil } }
+            defer { bound.eventLoop.execute { bound.value.forgetFetch(number) } }
             do {
                 try await work(deliver)
                 return .fetchFinished(number)

@@ -13,6 +13,7 @@ package final class SatelliteHub: Sendable {
         var window: SatelliteWindow?
         var history = MigrationHistory(position: .zero, schema: .empty, migrations: [])
         var fanouts: [ObjectIdentifier: LoopFanout] = [:]
+        var wheels: [ObjectIdentifier: PingWheel] = [:]
         /// The connection of each authenticated client.
         var clients: [String: ConnectionReference] = [:]
         /// Prepared readers of recent large transactions.
@@ -260,6 +261,17 @@ package final class SatelliteHub: Sendable {
             let fanout = LoopFanout(eventLoop: eventLoop)
             state.fanouts[key] = fanout
             return fanout
+        }
+    }
+
+    /// The keep-alives of the connections of a loop.
+    func wheel(for eventLoop: any EventLoop, interval: Int64) -> PingWheel {
+        self.state.withLock { state in
+            let key = ObjectIdentifier(eventLoop)
+            if let known = state.wheels[key] { return known }
+            let wheel = PingWheel(eventLoop: eventLoop, interval: interval)
+            state.wheels[key] = wheel
+            return wheel
         }
     }
 
