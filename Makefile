@@ -11,12 +11,12 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build debug test test-swift test-extension test-sql test-crash fuzz bench check-imports check-format \
-        install-ext install-ext-18 packages postgres-18 format clean docker
+.PHONY: help run dev build debug test test-swift test-extension test-sql test-clients test-crash fuzz bench check-imports \
+        check-format install-ext install-ext-18 packages postgres-18 format clean docker
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo 'also: build install-ext bench test-crash fuzz format check-imports docker clean'
+	@echo 'also: build install-ext bench test-clients test-crash fuzz format check-imports docker clean'
 
 ## Set-up ------------------------------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ run dev: install-ext build
 
 ## Tests -------------------------------------------------------------------------------------------------------------
 
-test: install-ext install-ext-18 check-imports test-extension test-sql debug
+test: install-ext install-ext-18 check-imports test-extension test-sql debug test-clients
 	$(call say,'running the Swift tests')
 	@PENSTOCK_PG18_BIN="$(PG18_DIR)/bin" scripts/run-swift-tests
 
@@ -69,6 +69,11 @@ test-extension: install-ext install-ext-18
 test-sql: packages
 	$(call say,'testing the SQL')
 	@sql/test/run.sh
+
+test-clients: debug
+	$(call say,'testing the stream server with real clients')
+	@scripts/install-packages chromium
+	@scripts/test-clients
 
 # The slow suites. CI runs a short slice of each as part of `make test`.
 test-crash: debug

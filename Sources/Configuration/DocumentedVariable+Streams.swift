@@ -250,7 +250,7 @@ extension DocumentedVariable {
             )
         case .transportTLSALPNProtocols:
             (
-                "from the versions",
+                "from the versions, h2 first",
                 """
                 A list of h2 and http/1.1 in order of preference. It must name the protocols of the HTTP \
                 versions, all of them and no others.
@@ -374,7 +374,10 @@ extension DocumentedVariable {
         case .authTokenCookie:
             (
                 nil,
-                "Name of a cookie that may hold the token of reads, for browsers' EventSource."
+                """
+                Name of a cookie that may hold the token of reads, for browsers' EventSource. Browsers send it from \
+                pages of other origins only where DS_HTTP__CORS_ORIGINS lists these.
+                """
             )
         case .authTokenQuery:
             (

@@ -15,16 +15,20 @@ package struct CORSPolicy: Hashable, Sendable {
     package var exposedHeaders: [String]
     /// How long a browser may remember the answer to a preflight.
     package var maximumAgeSeconds: Int
+    /// Whether pages may have the browser send its cookies along. Only for listed origins; browsers refuse it for any.
+    package var allowsCredentials: Bool
 
     package init(
         origins: Origins, methods: [String] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"],
-        requestHeaders: [String] = [], exposedHeaders: [String] = [], maximumAgeSeconds: Int = 86_400
+        requestHeaders: [String] = [], exposedHeaders: [String] = [], maximumAgeSeconds: Int = 86_400,
+        allowsCredentials: Bool = false
     ) {
         self.origins = origins
         self.methods = methods
         self.requestHeaders = requestHeaders
         self.exposedHeaders = exposedHeaders
         self.maximumAgeSeconds = maximumAgeSeconds
+        self.allowsCredentials = allowsCredentials
     }
 
     /// Headers that do not depend on the request.
@@ -33,7 +37,9 @@ package struct CORSPolicy: Hashable, Sendable {
         switch self.origins {
         case .any: fields.append(("access-control-allow-origin", "*"))
         // Why also without an origin: a cache must not give the answer for one page to another.
-        case .list: fields.append(("vary", "Origin"))
+        case .list:
+            fields.append(("vary", "Origin"))
+            if self.allowsCredentials { fields.append(("access-control-allow-credentials", "true")) }
         }
         if !self.exposedHeaders.isEmpty {
             fields.append(("access-control-expose-headers", self.exposedHeaders.joined(separator: ", ")))

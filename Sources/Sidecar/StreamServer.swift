@@ -2,6 +2,7 @@ import Configuration
 import DurableStreams
 import Foundation
 import HTTPServer
+import Identity
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -42,7 +43,9 @@ final class StreamServer: Sendable {
             idleClose: settings.transport.sseReconnectInterval.map(Self.milliseconds) ?? 0)
         switch settings.http.origins {
         case .any: services.cors = StreamServices.cors(.any)
-        case .listed(let list): services.cors = StreamServices.cors(.list(list))
+        case .listed(let list):
+            services.cors = StreamServices.cors(
+                .list(list), allowsCredentials: settings.auth?.extractor.cookie != nil)
         }
         let names = services.names
         self.gate = try settings.auth.map {
@@ -213,7 +216,8 @@ final class StreamServer: Sendable {
         guard let address = self.settings.bindAddress else { return nil }
         var options = HTTPListenerOptions()
         let transport = self.settings.transport
-        options.versions = transport.versions.map { $0 == .http2 ? .http2 : .http1 }
+        // Why in the order of the protocols: with TLS the first of them that a client knows is taken.
+        options.versions = transport.tls.map { Self.versions($0.protocols) } ?? [.http1]
         options.security = transport.tls.map { tls in
             HTTPTransportSecurity(
                 certificateChainPath: tls.certificatePath, privateKeyPath: tls.keyPath,
@@ -240,6 +244,10 @@ final class StreamServer: Sendable {
                 .configuration, "TLS cannot be used: \(error)",
                 hint: "Check DS_TRANSPORT__TLS__CERT_PATH, __KEY_PATH and __CLIENT_CA_PATH")
         }
+    }
+
+    private static func versions(_ protocols: [String]) -> [HTTPProtocolVersion] {
+        protocols.map { $0 == HTTPProtocolVersion.http2.alpn ? .http2 : .http1 }
     }
 
     /// Lets live readers go.

@@ -69,11 +69,11 @@ package struct StreamServices: Sendable {
         }
     }
 
-    /// The origin policy of the protocol.
-    package static func cors(_ origins: CORSPolicy.Origins) -> CORSPolicy {
+    /// The origin policy of the protocol. Credentials are for services that take a token from a cookie.
+    package static func cors(_ origins: CORSPolicy.Origins, allowsCredentials: Bool = false) -> CORSPolicy {
         CORSPolicy(
             origins: origins, methods: StreamHeaderName.methods, requestHeaders: StreamHeaderName.allowedInRequests,
-            exposedHeaders: StreamHeaderName.exposedInResponses)
+            exposedHeaders: StreamHeaderName.exposedInResponses, allowsCredentials: allowsCredentials)
     }
 }
 

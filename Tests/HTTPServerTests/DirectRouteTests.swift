@@ -280,7 +280,8 @@ struct DirectRouteTests {
     @Test func originOfThePageIsNamedAlsoInRefusals() async throws {
         var route = HTTPRouteOptions()
         route.bodyBytes = 10
-        let cors = CORSPolicy(origins: .list(["https://app.example"]), exposedHeaders: ["ETag"])
+        let cors = CORSPolicy(
+            origins: .list(["https://app.example"]), exposedHeaders: ["ETag"], allowsCredentials: true)
         route.cors = cors
         let server = try await DirectServer.start(route: route) { request, responder in
             responder.reply(cors.preflight(request.head) ?? .text("hello"))
@@ -289,7 +290,9 @@ struct DirectRouteTests {
             "POST /s HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example\r\nContent-Length: 11\r\n\r\n")
         #expect(refused.hasPrefix("HTTP/1.1 413 "))
         #expect(refused.contains("access-control-allow-origin: https://app.example\r\n"))
-        #expect(refused.contains("vary: Origin\r\naccess-control-expose-headers: ETag\r\n"))
+        #expect(
+            refused.contains(
+                "vary: Origin\r\naccess-control-allow-credentials: true\r\naccess-control-expose-headers: ETag\r\n"))
         let other = try await server.exchange(
             "GET /s HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example.evil\r\nConnection: close\r\n\r\n")
         #expect(!other.contains("access-control-allow-origin"))
