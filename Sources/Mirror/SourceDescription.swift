@@ -26,6 +26,8 @@ struct SourceDescription: Hashable, Sendable {
     /// No transaction that ends later is in the snapshot.
     var end: LSN
     var snapshot: TransactionSnapshot
+    /// How the publication carried the table (``SourcePresence``); streams of earlier versions do not say.
+    var publicationMark: String?
 
     enum Control: String {
         case snapshotEnd = "snapshot-end"
@@ -61,6 +63,7 @@ struct SourceDescription: Hashable, Sendable {
         member("generation", self.generation)
         member("epoch", self.epoch)
         member("system_identifier", self.systemIdentifier)
+        if let mark = self.publicationMark { member("publication", mark) }
         buffer.writeMember("columns")
         buffer.writeStaticString("[")
         for (number, column) in self.columns.enumerated() {
@@ -104,12 +107,13 @@ struct SourceDescription: Hashable, Sendable {
             generation: generation, epoch: epoch, systemIdentifier: system, schema: schema, table: table, oid: oid,
             columns: columns, position: LSN(rawValue: position), end: LSN(rawValue: end),
             snapshot: TransactionSnapshot(
-                xmin: xmin, xmax: xmax, running: Set(running.compactMap { $0.stringValue.flatMap { UInt64($0) } })))
+                xmin: xmin, xmax: xmax, running: Set(running.compactMap { $0.stringValue.flatMap { UInt64($0) } })),
+            publicationMark: headers["publication"]?.stringValue)
     }
 
     init(
         generation: UInt32, epoch: UInt64, systemIdentifier: String, schema: String, table: String, oid: UInt32,
-        columns: [SourceColumn], position: LSN, end: LSN, snapshot: TransactionSnapshot
+        columns: [SourceColumn], position: LSN, end: LSN, snapshot: TransactionSnapshot, publicationMark: String? = nil
     ) {
         self.generation = generation
         self.epoch = epoch
@@ -121,5 +125,6 @@ struct SourceDescription: Hashable, Sendable {
         self.position = position
         self.end = end
         self.snapshot = snapshot
+        self.publicationMark = publicationMark
     }
 }

@@ -30,6 +30,7 @@ extension TableFollower {
                 if saved < place.position { try await self.saveProgress(place) }
                 saved = place.position
                 nextSave = .now + self.options.progressInterval
+                if !isDraining { try await self.checkSource(place) }
             }
             if isDraining { return try await place.target.drain() }
             let entries = try await self.entries(after: place.position, epoch: place.description.epoch)

@@ -252,17 +252,49 @@ final class TableFollower: Sendable {
         let reached = max(description.position, sequence?.position ?? .zero)
         let facts = try await self.pool.query(
             """
-            SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
-                   pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.to_regclass($1)::pg_catalog.oid
-            """, [.text(SQLText.identifier(self.flow.source.schema, self.flow.source.name))])
+            SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()), pg_catalog.pg_current_wal_insert_lsn()
+            """)
         guard facts[0, 0] == description.systemIdentifier else { return "the database is another one" }
         guard let end = facts[0, 1].flatMap({ LSN($0) }), end >= reached else {
             return "the database has gone back in time"
         }
-        guard facts[0, 2] == String(description.oid),
-            description.schema == self.flow.source.schema, description.table == self.flow.source.name
-        else { return "the table is another one" }
-        return nil
+        guard description.schema == self.flow.source.schema, description.table == self.flow.source.name else {
+            return "the table is another one"
+        }
+        switch try await self.verdict(on: description) {
+        case .fine: return nil
+        case .refetch(let reason): return reason
+        case .problem(let problem): throw MirrorError.fatal(problem)
+        }
+    }
+
+    private func verdict(on description: SourceDescription) async throws -> SourcePresence.Verdict {
+        let presence = try await self.pool.withConnection { connection in
+            try await SourcePresence.load(self.flow.source, publication: self.publication, connection)
+        }
+        return presence.verdict(on: description, self.flow.source, publication: self.publication)
+    }
+
+    /// Looks whether the table is there and published. What is wrong is said, and following goes on: what was written
+    /// before may still be on its way. Throws `Refetch` when the table that is there cannot continue the stream.
+    func checkSource(_ place: Place) async throws {
+        // A database that cannot be asked is noticed by the feed.
+        guard let verdict = try? await self.verdict(on: place.description) else { return }
+        var problem: String?
+        switch verdict {
+        case .fine: break
+        case .problem(let text): problem = text
+        case .refetch(let reason): throw Refetch(reason: reason)
+        }
+        let isNew = self.state.withLock { state -> Bool in
+            defer { state.status.problem = problem }
+            state.status.state = problem == nil ? .following : .failed
+            return state.status.problem != problem
+        }
+        guard isNew, let problem else { return }
+        self.logger.error(
+            "the table cannot be followed",
+            metadata: ["flow": "\(self.flow.name)", "stream": "\(self.flow.target)", "reason": "\(problem)"])
     }
 
     // MARK: Progress of quiet tables

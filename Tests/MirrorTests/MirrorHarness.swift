@@ -11,8 +11,38 @@ import StreamStore
 import StreamStoreTestSupport
 import Synchronization
 import TestSupport
+import Testing
 
 @testable import Mirror
+
+/// What a mirror may run between.
+struct MirrorSetting: Sendable, CustomTestStringConvertible {
+    var version = PostgresVersion.v15
+    var transport = FeedTransportChoice.replication
+    var mode = StorageMode.fileDurable
+
+    static let standard = MirrorSetting()
+
+    /// For tables into streams: both transports, both servers, and every kind of storage.
+    static var tables: [MirrorSetting] {
+        [
+            .standard, MirrorSetting(transport: .extension),
+            MirrorSetting(version: .v18, transport: .extension, mode: .acid(shards: 2)),
+            MirrorSetting(version: .v18, mode: .memory),
+        ].filter(\.isPossible)
+    }
+
+    /// For streams into tables, which need no feed. What lies in memory alone does not come back after a crash.
+    static var streams: [MirrorSetting] {
+        [.standard, MirrorSetting(version: .v18, mode: .acid(shards: 2))].filter(\.isPossible)
+    }
+
+    private var isPossible: Bool {
+        self.version.isInstalled && (self.transport == .replication || self.version.hasExtension)
+    }
+
+    var testDescription: String { "\(self.version), \(self.transport.rawValue), \(self.mode)" }
+}
 
 /// A database, a directory of streams on a simulated disk, and a feed: what a mirror runs between.
 final class MirrorHarness: Sendable {
@@ -24,27 +54,53 @@ final class MirrorHarness: Sendable {
     }
 
     let cluster: TestCluster
-    let ownsCluster: Bool
+    let setting: MirrorSetting
+    /// Whether a test made the cluster, and ends it.
+    let isGiven: Bool
+    /// Whether the cluster is for this harness alone.
+    let isPrivate: Bool
     let database: String
     let pool: PostgresPool
-    private let folder = "/tmp/pkm-\(UUID().uuidString.prefix(8))"
+    private let folder: String
     private let state: Mutex<State>
     let logger: Logger
 
     static let clock: @Sendable () -> UInt64 = { UInt64(Date().timeIntervalSince1970 * 1000) }
 
-    init(cluster: TestCluster? = nil, script: String = "") async throws {
+    init(
+        _ setting: MirrorSetting = .standard, cluster: TestCluster? = nil, script: String = ""
+    ) async throws {
+        self.setting = setting
+        self.folder = "/tmp/pkm-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
+        // The worker of the extension comes in as another user.
+        chmod(self.folder, 0o755)
         var logger = Logger(label: "mirror")
         logger.logLevel = ProcessInfo.processInfo.environment["PENSTOCK_TEST_LOG"] == nil ? .critical : .debug
         self.logger = logger
-        self.ownsCluster = cluster != nil
-        if let cluster { self.cluster = cluster } else { self.cluster = try await TestCluster.shared() }
-        self.database = try await self.cluster.createDatabase()
+        self.isGiven = cluster != nil
+        self.isPrivate = setting.transport != .replication
+        if let cluster {
+            self.cluster = cluster
+            self.database = try await cluster.createDatabase()
+        } else if self.isPrivate {
+            // A database that is there when the server starts: its worker is started with it.
+            self.cluster = try await TestCluster.start(
+                version: setting.version,
+                settings: [
+                    "penstock.databases": "postgres", "penstock.reconnect_interval": "200ms",
+                    "penstock.socket": "\(self.folder)/penstock.sock",
+                ], preloadExtension: true)
+            self.database = "postgres"
+        } else {
+            self.cluster = try await TestCluster.shared(version: setting.version)
+            self.database = try await self.cluster.createDatabase()
+        }
         self.pool = PostgresPool(
             self.cluster.parameters(database: self.database), configuration: .init(maximumConnections: 12),
             logger: logger)
         let disk = FaultyFileSystem(seed: 7)
-        self.state = Mutex(State(disk: disk, directory: try Self.open(disk)))
+        self.state = Mutex(State(disk: disk, directory: try Self.open(disk, setting, self.folder)))
         if !script.isEmpty { try await self.cluster.psql(script, database: self.database) }
     }
 
@@ -52,8 +108,13 @@ final class MirrorHarness: Sendable {
         try? FileManager.default.removeItem(atPath: self.folder)
     }
 
-    private static func open(_ disk: FaultyFileSystem) throws -> StreamDirectory {
-        var configuration = StreamDirectoryConfiguration(mode: .fileDurable, directory: "/data")
+    private static func open(
+        _ disk: FaultyFileSystem, _ setting: MirrorSetting, _ folder: String
+    ) throws -> StreamDirectory {
+        // LMDB has the machine's own disk.
+        let isSimulated = setting.mode == .fileDurable || setting.mode == .fileFast
+        var configuration = StreamDirectoryConfiguration(
+            mode: setting.mode, directory: isSimulated ? "/data" : folder + "/streams")
         configuration.lockCount = 4
         return try StreamDirectory.open(configuration, fileSystem: disk, clock: Self.clock)
     }
@@ -101,20 +162,28 @@ final class MirrorHarness: Sendable {
         }
     }
 
-    /// Ends the process in the mind of the disk: what was not synced is lost, or in any state that a disk may leave it in.
+    /// Ends the process in the mind of the disk: what was not synced is lost, or in any state that a disk may leave it
+    /// in. Memory is empty afterwards. LMDB, whose disk is the machine's, is closed and opened again.
     func losePower() throws {
         try self.state.withLock { state in
             let old = state.directory
-            state.disk = state.disk.crash()
-            state.directory = try Self.open(state.disk)
-            try? old.close()
+            switch self.setting.mode {
+            case .fileFast, .fileDurable:
+                state.disk = state.disk.crash()
+                state.directory = try Self.open(state.disk, self.setting, self.folder)
+                try? old.close()
+            case .memory, .acid, .acidInMemory:
+                try? old.close()
+                state.directory = try Self.open(state.disk, self.setting, self.folder)
+            }
         }
     }
 
     func startFeed(pieceBytes: Int = 1 << 20) throws {
         let flusher = StoreFlusher()
         var options = FeedOptions(
-            database: self.database, transport: .replication, socketPath: "", socketPeers: [],
+            database: self.database, transport: self.setting.transport, socketPath: self.folder + "/penstock.sock",
+            socketPeers: Set(getpwnam("postgres").map { [$0.pointee.pw_uid] } ?? []),
             logDirectory: self.folder + "/log", retentionBytes: 1 << 30, cacheBytes: 4 << 20)
         options.pieceBytes = pieceBytes
         let feed = ChangeFeed(
@@ -152,7 +221,8 @@ final class MirrorHarness: Sendable {
         await self.pool.close()
         try? self.directory.close()
         try? FileManager.default.removeItem(atPath: self.folder)
-        if self.ownsCluster { return }
+        if self.isPrivate { return await self.cluster.destroy() }
+        if self.isGiven { return }
         _ = try? await self.cluster.psql(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '\(self.database)' AND NOT active"
         )

@@ -53,6 +53,12 @@ import Testing
         description.write(as: .snapshotEnd, to: &buffer)
         buffer.writeString("{\"more\":1},")
         #expect(SourceDescription(storedAppend: buffer) == description)
+        // Streams of earlier versions do not say how the table was published.
+        var marked = description
+        marked.publicationMark = "t16385"
+        buffer.clear()
+        marked.write(as: .snapshotEnd, to: &buffer)
+        #expect(SourceDescription(storedAppend: buffer) == marked)
         #expect(SourceDescription(storedAppend: ByteBuffer(string: "{\"a\":1},")) == nil)
     }
 

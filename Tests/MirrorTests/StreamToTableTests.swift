@@ -35,8 +35,9 @@ import Testing
         try await self.numbers(harness, "(payload ->> 'n')::integer")
     }
 
-    @Test func eventsFillTheColumnsOfTheBuiltInTable() async throws {
-        let harness = try await MirrorHarness()
+    @Test(arguments: MirrorSetting.streams)
+    func eventsFillTheColumnsOfTheBuiltInTable(_ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting)
         try await harness.create(
             "events", body: #"[{"key":"k1","type":"chat","operation":"set","value":{"a":[1, 2]}}]"#)
         try await harness.append("events", #"[{"key":"","n":1e400}, 17]"#)
@@ -199,8 +200,9 @@ import Testing
         try await harness.finish()
     }
 
-    @Test func crashBetweenAnyTwoStepsLosesAndDoublesNothing() async throws {
-        let harness = try await MirrorHarness()
+    @Test(arguments: MirrorSetting.streams)
+    func crashBetweenAnyTwoStepsLosesAndDoublesNothing(_ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting)
         // Without the second guard: the first alone must do.
         try await harness.sql(
             "CREATE TABLE session_events (id serial, stream_name text, event_key text, event_type text, operation text, payload jsonb NOT NULL CHECK (payload ->> 'n' <> '7'), ds_offset text)"

@@ -24,8 +24,9 @@ import Testing
         try await harness.messages(name).compactMap { ($0["headers"] as? [String: Any])?["control"] as? String }
     }
 
-    @Test func rowsThatAreThereComeBeforeChanges() async throws {
-        let harness = try await MirrorHarness(script: Self.schema)
+    @Test(arguments: MirrorSetting.tables)
+    func rowsThatAreThereComeBeforeChanges(_ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting, script: Self.schema)
         try await harness.sql(#"INSERT INTO items VALUES (1, 'a/b', E'tab\t"quote"\\'), (2, NULL, 'ä')"#)
         try harness.startFeed()
         try await harness.run(Self.flow()) { service in
@@ -66,8 +67,9 @@ import Testing
     }
 
     /// Changes of keys, truncation, unchanged long values, several writers, during snapshots and restarts.
-    @Test(arguments: [UInt64(11), 12]) func foldIsTheTableUnderLoad(_ seed: UInt64) async throws {
-        let harness = try await MirrorHarness(script: Self.schema)
+    @Test(arguments: Array(zip(UInt64(11)..., MirrorSetting.tables)))
+    func foldIsTheTableUnderLoad(_ seed: UInt64, _ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting, script: Self.schema)
         try await harness.sql("ALTER TABLE items ALTER body SET STORAGE EXTERNAL")
         try await harness.sql("INSERT INTO items SELECT n, 't', repeat('y', 3000) FROM generate_series(1, 50) AS n")
         try harness.startFeed()
@@ -125,8 +127,9 @@ import Testing
         try await harness.finish()
     }
 
-    @Test func crashBetweenAnyTwoStepsLosesAndDoublesNothing() async throws {
-        let harness = try await MirrorHarness(script: Self.schema)
+    @Test(arguments: MirrorSetting.tables)
+    func crashBetweenAnyTwoStepsLosesAndDoublesNothing(_ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting, script: Self.schema)
         try await harness.sql("INSERT INTO items SELECT n, 'first' FROM generate_series(1, 60) AS n")
         try harness.startFeed()
         var options = MirrorHarness.options
@@ -291,8 +294,9 @@ import Testing
     }
 
     /// The feed goes down with the mirror, and knows less than the stream when it comes back: it brings again what it had not stored.
-    @Test func feedAndStreamsCrashTogether() async throws {
-        let harness = try await MirrorHarness(script: Self.schema)
+    @Test(arguments: MirrorSetting.tables)
+    func feedAndStreamsCrashTogether(_ setting: MirrorSetting) async throws {
+        let harness = try await MirrorHarness(setting, script: Self.schema)
         try harness.startFeed()
         for round in 0..<5 {
             let service = harness.service(Self.flow())
