@@ -64,6 +64,8 @@ package struct Subscription: Sendable {
     /// No attempt before this time.
     package internal(set) var nextAttemptAt: UInt64?
     var tokens: [TokenRecord] = []
+    /// Whether the streams that were there before it are still being looked up. Nobody knows of it until that is done.
+    var isLinking = false
 
     static let rememberedTokens = 16
 

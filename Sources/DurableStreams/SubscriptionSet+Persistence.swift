@@ -15,7 +15,8 @@ extension SubscriptionSet {
         text.endArray()
         text.key("subscriptions")
         text.beginArray()
-        for subscription in self.subscriptions.values.sorted(by: { $0.id < $1.id }) {
+        for subscription in self.subscriptions.values.sorted(by: { $0.id < $1.id })
+        where !subscription.isLinking {
             Self.write(subscription, into: &text)
         }
         text.endArray()

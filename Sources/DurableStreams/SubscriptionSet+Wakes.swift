@@ -5,6 +5,7 @@ extension SubscriptionSet {
     /// Issues a wake when there is work, none is under way and the back-off allows it.
     mutating func wakeIfNeeded(_ id: String, at now: UInt64) -> [SubscriptionAction] {
         guard let subscription = self.subscriptions[id], subscription.wake == nil, !subscription.pending.isEmpty,
+            !subscription.isLinking,
             subscription.nextAttemptAt ?? 0 <= now
         else { return [] }
         self.beginWake(id, phase: .announcing)

@@ -40,8 +40,10 @@ package struct SubscriptionSet: Sendable {
     package internal(set) var subscriptions: [String: Subscription] = [:]
     /// Names of deleted subscriptions; they are not given again.
     package internal(set) var tombstones: Set<String> = []
-    /// Which subscriptions follow a stream. Streams that were looked at and found to concern no one have an empty list.
+    /// Which subscriptions follow a stream; never empty lists.
     var followers: [String: [String]] = [:]
+    /// Streams that were looked at and found to concern no one, to be passed over quickly.
+    var strangers: Set<String> = []
 
     /// - Parameters:
     ///   - digest: SHA-256.
@@ -56,76 +58,8 @@ package struct SubscriptionSet: Sendable {
 
     package var isEmpty: Bool { self.subscriptions.isEmpty }
 
-    // MARK: Configuration
-
-    /// PUT: creates a subscription, or confirms an equal one.
-    ///
-    /// - Parameters:
-    ///   - controlURL: absolute URL of the control API as the creator reached it; nil for the one of the settings.
-    ///   - streams: every stream there is, with its tail; asked for only when needed.
-    package mutating func put(
-        _ id: String, body: ByteBuffer, controlURL: String? = nil, streams: () -> [(name: String, tail: UInt64)],
-        at now: UInt64
-    ) throws(SubscriptionError) -> (isNew: Bool, actions: [SubscriptionAction]) {
-        guard !id.isEmpty, id.utf8.count <= Self.maximumIDLength, !id.contains("/"),
-            id.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
-        else { throw SubscriptionError(.invalidRequest, "The name of the subscription is invalid.") }
-        let configuration = try SubscriptionConfiguration(
-            body: body, names: self.settings.names, allowsLocalWebhooks: self.settings.allowsLocalWebhooks)
-        if let existing = self.subscriptions[id] {
-            guard existing.configuration == configuration else {
-                throw SubscriptionError(
-                    .subscriptionAlreadyExists, "A subscription with another configuration has this name.")
-            }
-            return (false, [])
-        }
-        guard !self.tombstones.contains(id) else {
-            throw SubscriptionError(.subscriptionAlreadyExists, "A deleted subscription had this name.")
-        }
-        guard self.subscriptions.count + self.tombstones.count < self.settings.maximumSubscriptions else {
-            throw SubscriptionError(.unavailable, "There are as many subscriptions as the service keeps.")
-        }
-        var subscription = Subscription(id: id, configuration: configuration, createdAt: now)
-        subscription.controlURL = controlURL
-        let explicit = Set(configuration.streams)
-        for name in configuration.streams {
-            let isGlob = self.isFollowed(name, by: configuration)
-            subscription.addLink(name, Subscription.Link(isExplicit: true, isGlob: isGlob, acked: 0, tail: 0))
-        }
-        for (name, tail) in streams() {
-            let isGlob = self.isFollowed(name, by: configuration)
-            guard isGlob || explicit.contains(name) else { continue }
-            guard explicit.contains(name) || subscription.links.count < self.settings.maximumLinks else { continue }
-            subscription.addLink(
-                name,
-                Subscription.Link(isExplicit: explicit.contains(name), isGlob: isGlob, acked: tail, tail: tail))
-        }
-        self.subscriptions[id] = subscription
-        self.rebuildFollowers()
-        return (true, [.persist])
-    }
-
-    /// Whether the pattern of a subscription takes a stream in. The stream that carries its wake events never is: each
-    /// event would cause the next.
-    func isFollowed(_ name: String, by configuration: SubscriptionConfiguration) -> Bool {
-        if case .pullWake(name) = configuration.delivery { return false }
-        return configuration.pattern?.matches(name) ?? false
-    }
-
-    func rebuilt() -> [String: [String]] {
-        var followers: [String: [String]] = [:]
-        for (id, subscription) in self.subscriptions {
-            for name in subscription.links.keys { followers[name, default: []].append(id) }
-        }
-        return followers
-    }
-
-    mutating func rebuildFollowers() {
-        self.followers = self.rebuilt()
-    }
-
     package func subscription(_ id: String) throws(SubscriptionError) -> Subscription {
-        guard let subscription = self.subscriptions[id] else {
+        guard let subscription = self.subscriptions[id], !subscription.isLinking else {
             throw SubscriptionError(.subscriptionNotFound, "There is no such subscription.")
         }
         return subscription
@@ -134,10 +68,10 @@ package struct SubscriptionSet: Sendable {
     /// DELETE of a subscription: its name stays taken, what is under way for it fails from now on.
     package mutating func delete(_ id: String) throws(SubscriptionError) -> [SubscriptionAction] {
         if self.tombstones.contains(id) { return [] }
-        _ = try self.subscription(id)
+        let subscription = try self.subscription(id)
         self.subscriptions[id] = nil
         self.tombstones.insert(id)
-        self.rebuildFollowers()
+        for name in subscription.links.keys { self.unfollow(name, by: id) }
         return [.persist]
     }
 
@@ -161,7 +95,7 @@ package struct SubscriptionSet: Sendable {
                 subscription.addLink(
                     name,
                     Subscription.Link(
-                        isExplicit: true, isGlob: self.isFollowed(name, by: subscription.configuration), acked: tail,
+                        isExplicit: true, isGlob: Self.follows(name, subscription.configuration), acked: tail,
                         tail: tail))
                 self.followers[name, default: []].append(id)
             }
@@ -178,7 +112,7 @@ package struct SubscriptionSet: Sendable {
             subscription.updateLink(name) { $0.isExplicit = false }
         } else {
             subscription.removeLink(name)
-            self.followers[name]?.removeAll { $0 == id }
+            self.unfollow(name, by: id)
         }
         self.subscriptions[id] = subscription
         return [.persist]
@@ -195,7 +129,7 @@ package struct SubscriptionSet: Sendable {
     ) -> [SubscriptionAction] {
         if self.subscriptions.isEmpty { return [] }
         var actions: [SubscriptionAction] = []
-        if self.followers[name] == nil {
+        if self.followers[name] == nil, !self.strangers.contains(name) {
             if self.discover(name, tail: previousTail) { actions.append(.persist) }
         }
         for id in self.followers[name] ?? [] {
@@ -221,7 +155,7 @@ package struct SubscriptionSet: Sendable {
     }
 
     /// Names of all streams that a subscription follows.
-    package var followedStreams: [String] { self.followers.filter { !$0.value.isEmpty }.map(\.key) }
+    package var followedStreams: [String] { Array(self.followers.keys) }
 
     /// Whether no subscription has seen data of a stream, so that its absence says nothing new.
     package func isUnknown(_ name: String) -> Bool {
@@ -232,12 +166,10 @@ package struct SubscriptionSet: Sendable {
 
     /// Links a stream to every subscription whose pattern takes it in. Returns whether any link has changed.
     mutating func discover(_ name: String, tail: UInt64) -> Bool {
-        // Why: names that concern no one are remembered to be passed over quickly, but not without bound.
-        if self.followers.count > 4 * self.settings.maximumLinks { self.rebuildFollowers() }
         var found: [String] = []
         var hasChanged = false
         for (id, subscription) in self.subscriptions {
-            let isGlob = self.isFollowed(name, by: subscription.configuration)
+            let isGlob = Self.follows(name, subscription.configuration)
             if let link = subscription.links[name] {
                 found.append(id)
                 guard isGlob, !link.isGlob else { continue }
@@ -250,14 +182,20 @@ package struct SubscriptionSet: Sendable {
                 hasChanged = true
             }
         }
-        self.followers[name] = found
+        if found.isEmpty {
+            // Not without bound: who is forgotten is looked at again.
+            if self.strangers.count >= 4 * self.settings.maximumLinks { self.strangers = [] }
+            self.strangers.insert(name)
+        } else {
+            self.followers[name] = found
+        }
         return hasChanged
     }
 
     /// A stream was deleted or has expired. Explicit links stay and begin anew with the next stream of that name.
     package mutating func streamRemoved(_ name: String) -> [SubscriptionAction] {
-        guard let ids = self.followers[name], !ids.isEmpty else {
-            self.followers[name] = nil
+        guard let ids = self.followers[name] else {
+            self.strangers.remove(name)
             return []
         }
         var left: [String] = []

@@ -34,7 +34,7 @@ struct SubscriptionSetTests {
     private func put(
         _ set: inout SubscriptionSet, _ id: String = "s", body: String, streams: [(name: String, tail: UInt64)] = []
     ) throws -> Bool {
-        let result = try set.put(id, body: ByteBuffer(string: body), streams: { streams }, at: Self.start)
+        let result = try set.put(id, body: ByteBuffer(string: body), streams: streams, at: Self.start)
         #expect(result.actions == (result.isNew ? [.persist] : []))
         return result.isNew
     }
@@ -168,6 +168,40 @@ struct SubscriptionSetTests {
     }
 
     // MARK: Links
+
+    @Test func whatHappensDuringTheLookAtAllStreamsIsNeitherMissedNorCountedTwice() throws {
+        var set = self.makeSet()
+        // Concerns no one, until there is a subscription.
+        _ = set.streamChanged("events/known", previousTail: 0, tail: 5, at: Self.start)
+        let body = ByteBuffer(string: self.webhook)
+        guard case .begun(let configuration) = try set.begin("s", body: body, tail: { _ in nil }, at: Self.start) else {
+            Issue.record("not begun")
+            return
+        }
+        // Nobody knows of it yet, another like it waits, and nothing of it is written down.
+        #expect(throws: SubscriptionError.self) { try set.subscription("s") }
+        let busy = #expect(throws: SubscriptionError.self) { try self.put(&set, body: self.webhook) }
+        #expect(busy?.code == .unavailable)
+        #expect(!String(buffer: set.snapshot()).contains("events"))
+
+        set.link("s", to: ["events/a"], tail: { _ in 7 })
+        // Appended to before it was looked at; made behind the look; gone when its turn comes.
+        #expect(set.streamChanged("events/b", previousTail: 3, tail: 9, at: Self.start) == [.persist])
+        #expect(set.streamCreated("events/new", previousTail: 0, tail: 2, at: Self.start) == [.persist])
+        #expect(set.streamChanged("events/known", previousTail: 5, tail: 6, at: Self.start) == [.persist])
+        set.link("s", to: ["events/b", "events/gone", "events/new"], tail: { $0 == "events/gone" ? nil : 9 })
+        #expect(SubscriptionSet.follows("events/a", configuration) && !SubscriptionSet.follows("other", configuration))
+
+        let actions = set.finish("s", at: Self.start)
+        #expect(actions.first == .persist)
+        let (_, wake) = try self.delivery(actions)
+        #expect(wake["streams"]?.arrayValue?.count == 4)
+        let links = try set.subscription("s").links
+        #expect(links.mapValues(\.acked) == ["events/a": 7, "events/b": 3, "events/new": 0, "events/known": 5])
+        #expect(links.mapValues(\.tail) == ["events/a": 7, "events/b": 9, "events/new": 2, "events/known": 6])
+        // Others are told apart again.
+        #expect(set.streamChanged("other", previousTail: 0, tail: 5, at: Self.start) == [])
+    }
 
     @Test func explicitLinksWinAndLeaveThePatternsBehind() throws {
         var set = self.makeSet()
