@@ -189,19 +189,21 @@ struct DirectRouteTests {
         } _: { request, responder in
             responder.reply(.text("got \(request.body.readableBytes)"))
         }
-        let head = "POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n"
-        let slow = try await RawConnection.connect(port: server.port)
+        let head = "POST /s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         let steady = try await RawConnection.connect(port: server.port)
-        slow.send(head)
+        let slow = try await RawConnection.connect(port: server.port)
         steady.send(head)
-        for _ in 0..<8 {
-            slow.send("a")
-            steady.send(String(repeating: "a", count: 1_000))
-            try await Task.sleep(for: .milliseconds(300))
-        }
-        #expect(await steady.waitForText("got 8000"))
-        #expect(await slow.waitForEnd())
-        #expect(slow.text.isEmpty)
+        slow.send(head)
+        // The steady one began first, and is there for longer than it takes until the other is cut.
+        var count = 0
+        repeat {
+            steady.send("3e8\r\n" + String(repeating: "a", count: 1_000) + "\r\n")
+            slow.send("1\r\na\r\n")
+            count += 1_000
+        } while await !slow.waitForEnd(seconds: 0.1) && count < 600_000
+        #expect(slow.isClosed && slow.text.isEmpty)
+        steady.send("0\r\n\r\n")
+        #expect(await steady.waitForText("got \(count)"))
         await steady.close()
         await slow.close()
         await server.stop()
