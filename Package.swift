@@ -80,7 +80,7 @@ let package = Package(
         target(
             "TokenKeys",
             [
-                "Identity", nio("NIOCore"), nio("NIOHTTP1"),
+                "Identity", nio("NIOCore"), nio("NIOHTTP1"), ssl,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
             ]),
@@ -107,7 +107,7 @@ let package = Package(
         target(
             "WebhookDelivery",
             [
-                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"),
+                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl,
                 crypto,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
@@ -219,7 +219,8 @@ let package = Package(
             [
                 "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient",
                 "StreamStore",
-                "TestSupport", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), logging,
+                "TestSupport", "ChildProcesses", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), ssl, crypto,
+                logging,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
             ]),

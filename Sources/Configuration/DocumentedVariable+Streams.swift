@@ -112,6 +112,14 @@ extension DocumentedVariable {
                 "10485760",
                 "Bytes of the body of one request as they come over the wire. Beyond it the answer is 413."
             )
+        case .limitsMaxBufferedBodyBytes:
+            (
+                "536870912",
+                """
+                Bytes of all bodies that are being received, over all listeners of the process. Beyond it \
+                requests answer 503 with Retry-After.
+                """
+            )
         case .limitsMaxStreamNameBytes:
             (
                 "1024",
@@ -149,6 +157,22 @@ extension DocumentedVariable {
             (
                 "false",
                 "Whether webhooks may be plain HTTP to this machine. For development."
+            )
+        case .httpWebhookKeyDays:
+            (
+                "90",
+                """
+                Days after which the key that signs webhooks is replaced. The new one is published five minutes \
+                before its first use, the old one five minutes after its last. 0 is never.
+                """
+            )
+        case .httpOutgoingCAPath:
+            (
+                nil,
+                """
+                Authorities in PEM that the service trusts besides the system's when it calls others: webhooks and \
+                the URL of the key set.
+                """
             )
         case .httpCache:
             (

@@ -25,6 +25,8 @@ package struct StreamServerSettings: Sendable {
         package var maximumDisk: ByteCount?
         package var maximumDiskStream: ByteCount?
         package var maximumRequestBody = ByteCount(bytes: 10_485_760)
+        /// Of all requests together, on all listeners.
+        package var maximumBufferedBodies = ByteCount(bytes: 536_870_912)
         package var maximumNameBytes = 1024
         package var maximumNameSegments = 8
         package var maximumStorageJobs = 64
@@ -55,6 +57,10 @@ package struct StreamServerSettings: Sendable {
         /// Without a slash at its end.
         package var basePath = "/v1/stream"
         package var allowsInsecureWebhooks = false
+        /// Age at which the key of webhooks is replaced; nil for never.
+        package var webhookKeyAge: Duration? = .seconds(90 * 86_400)
+        /// Authorities that calls of the service trust besides the system's.
+        package var outgoingAuthorityPath: String?
         package var cache = Cache.public
 
         package init() {}

@@ -95,6 +95,14 @@ struct StreamSettingsLoader {
             bytes(self.reader.integer(.limitsMaxStreamBytes, in: positive)) ?? limits.maximumMemoryStream
         limits.maximumRequestBody =
             bytes(self.reader.integer(.limitsMaxRequestBodyBytes, in: positive)) ?? limits.maximumRequestBody
+        limits.maximumBufferedBodies =
+            bytes(self.reader.integer(.limitsMaxBufferedBodyBytes, in: positive))
+            ?? max(limits.maximumBufferedBodies, limits.maximumRequestBody)
+        if limits.maximumBufferedBodies < limits.maximumRequestBody {
+            self.reader.report(
+                .limitsMaxBufferedBodyBytes,
+                "is less than one request may bring. Set it to at least \(limits.maximumRequestBody.bytes)")
+        }
         limits.maximumDisk = bytes(
             self.reader.integer(.limitsMaxDiskBytes, in: 0...Int.max).flatMap { $0 > 0 ? $0 : nil })
         limits.maximumDiskStream = bytes(
@@ -148,6 +156,10 @@ struct StreamSettingsLoader {
             self.reader.report(.httpStreamBasePath, "overlaps \(reserved). Choose another path")
         }
         http.allowsInsecureWebhooks = self.reader.boolean(.httpAllowInsecureWebhooks) ?? false
+        if let days = self.reader.integer(.httpWebhookKeyDays, in: 0...36_500) {
+            http.webhookKeyAge = days == 0 ? nil : .seconds(days * 86_400)
+        }
+        http.outgoingAuthorityPath = self.reader.text(.httpOutgoingCAPath)
         http.cache = self.reader.choice(.httpCache) ?? .public
         return http
     }

@@ -11,6 +11,7 @@ extension HTTPConnectionHandler {
         guard id == self.exchange.id, self.phase == .answering, let context = self.context, context.channel.isActive
         else { return }
         self.exchange.isAnswered = true
+        self.serving.counters.answered(status: response.status)
         self.dropCallbacks()
         self.releaseBody()
         switch response {

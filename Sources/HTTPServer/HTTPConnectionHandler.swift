@@ -60,6 +60,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     /// Of an HTTP/2 stream, which cannot tell by itself.
     var bytesUntaken = 0
     private var bytesTakenAtTick = 0
+    private var bytesCounted = 0
     private var lastProgress: NIODeadline = .distantPast
 
     var sending: HTTPSending?
@@ -109,6 +110,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     private func gone() {
         guard self.phase != .closed else { return }
         self.phase = .closed
+        self.countBytes()
         self.ahead.removeAll()
         self.sending = nil
         self.exchange.request = nil
@@ -226,7 +228,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         }
         let limit = route.options.bodyBytes ?? self.limits.bodyBytes
         if let length = scan.contentLength, length > limit {
-            self.refuse(route.options.refusal(.bodyTooLarge(limit: limit)))
+            self.refuseBody(route.options, limit)
         } else if scan.expectsContinue, head.version != .http1_0 {
             self.writeContinue()
         }
@@ -237,7 +239,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         let options = self.exchange.route.options
         let limit = options.bodyBytes ?? self.limits.bodyBytes
         guard self.exchange.bodyBytes + count <= limit else {
-            self.refuse(options.refusal(.bodyTooLarge(limit: limit)))
+            self.refuseBody(options, limit)
             return
         }
         guard self.serving.bodyBudget.take(count) else {
@@ -286,6 +288,11 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         self.respond(to: self.exchange.id, .reply(reply))
     }
 
+    private func refuseBody(_ options: HTTPRouteOptions, _ limit: Int) {
+        self.serving.counters.refusedBody()
+        self.refuse(options.refusal(.bodyTooLarge(limit: limit)))
+    }
+
     private func refuse(_ error: HTTPParserError) {
         if self.phase == .idle {
             self.exchange = HTTPExchange(id: self.exchange.id &+ 1, route: self.serving.router.fallback)
@@ -328,7 +335,16 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         self.respond(to: id, .reply(.text("Internal server error", status: .internalServerError)))
     }
 
+    /// Hands over what was written since the last time, so that writing itself counts nothing.
+    private func countBytes() {
+        let new = self.bytesWritten - self.bytesCounted
+        guard new > 0 else { return }
+        self.bytesCounted = self.bytesWritten
+        self.serving.counters.wrote(new)
+    }
+
     func ticked(_ now: NIODeadline) {
+        self.countBytes()
         let pending = self.pendingBytes
         if pending > 0 {
             let taken = self.bytesWritten - pending

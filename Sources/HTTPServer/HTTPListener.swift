@@ -19,6 +19,8 @@ package struct HTTPListenerOptions: Sendable {
     package var forwarded: ForwardedPolicy = .off
     /// One budget for all listeners of the process.
     package var bodyBudget = HTTPBodyBudget()
+    /// What was answered; one for all listeners of the process, as the budget.
+    package var counters = HTTPCounters()
     /// How often the files of ``security`` are looked at for changes.
     package var securityCheckInterval: TimeAmount = .seconds(5)
 
@@ -51,7 +53,7 @@ package final class HTTPListener: Sendable {
         let tls = try options.security.map { try TLSContextHolder($0, versions: versions, logger: logger) }
         let serving = HTTPServing(
             group: group, limits: limits, router: router, logger: logger, forwarded: options.forwarded,
-            bodyBudget: options.bodyBudget)
+            bodyBudget: options.bodyBudget, counters: options.counters)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -114,6 +116,9 @@ package final class HTTPListener: Sendable {
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         }
     }
+
+    /// When the certificate in use ends, or the first of those behind it that does, in seconds since 1970. Nil without TLS.
+    package var certificateExpiry: Int64? { self.tls?.expiry }
 
     package var port: Int { self.channel.localAddress?.port ?? 0 }
     package var connectionCount: Int { self.connections.count }

@@ -8,6 +8,14 @@ enum HTTPResponse {
     case parts(HTTPResponseStatus, HTTPHeaders, [HTTPBodyPart])
     case stream(HTTPResponseStatus, HTTPHeaders, (HTTPStream) -> any HTTPStreamSession)
     case webSocket(subprotocol: String?, makeSession: (WebSocket) -> any WebSocketSession)
+
+    var status: UInt {
+        switch self {
+        case .reply(let reply): reply.status.code
+        case .parts(let status, _, _), .stream(let status, _, _): status.code
+        case .webSocket: HTTPResponseStatus.switchingProtocols.code
+        }
+    }
 }
 
 /// Answers one request, once, from any thread; what comes after the first answer is ignored.

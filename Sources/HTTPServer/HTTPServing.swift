@@ -9,18 +9,20 @@ final class HTTPServing: Sendable {
     let logger: Logger
     let forwarded: ForwardedPolicy
     let bodyBudget: HTTPBodyBudget
+    let counters: HTTPCounters
     private let tickers: [ObjectIdentifier: HTTPTicker]
     private let lastWarning = Atomic<UInt64>(0)
 
     init(
         group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger, forwarded: ForwardedPolicy,
-        bodyBudget: HTTPBodyBudget
+        bodyBudget: HTTPBodyBudget, counters: HTTPCounters
     ) {
         self.limits = limits
         self.router = router
         self.logger = logger
         self.forwarded = forwarded
         self.bodyBudget = bodyBudget
+        self.counters = counters
         var tickers: [ObjectIdentifier: HTTPTicker] = [:]
         for eventLoop in group.makeIterator() {
             tickers[ObjectIdentifier(eventLoop)] = HTTPTicker(eventLoop: eventLoop, interval: limits.tickInterval)

@@ -51,7 +51,9 @@ package struct HTTPTransportSecurity: Hashable, Sendable {
     }
 
     /// Checks every file and makes what connections need; throws ``TLSFileError``.
-    func makeContext(versions: [HTTPProtocolVersion]) throws -> NIOSSLContext {
+    ///
+    /// - Returns: besides it, when the first certificate of the chain ends, in seconds since 1970.
+    func makeContext(versions: [HTTPProtocolVersion]) throws -> (context: NIOSSLContext, expiry: Int64) {
         let chain = try Self.certificates(in: self.certificateChainPath)
         let keyBytes = try Self.contents(of: self.privateKeyPath)
         guard let key = try? NIOSSLPrivateKey(bytes: keyBytes, format: .pem) else {
@@ -69,7 +71,8 @@ package struct HTTPTransportSecurity: Hashable, Sendable {
             configuration.sendCANameList = true
         }
         do {
-            return try NIOSSLContext(configuration: configuration)
+            let expiry = chain.map { Int64($0.notValidAfter) }.min() ?? 0
+            return (try NIOSSLContext(configuration: configuration), expiry)
         } catch {
             // Everything else was checked before.
             throw TLSFileError(.keyMismatch, self.privateKeyPath)

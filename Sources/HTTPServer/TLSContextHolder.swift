@@ -20,6 +20,7 @@ final class TLSContextHolder: Sendable {
 
     private struct State {
         var context: NIOSSLContext
+        var expiry: Int64
         var marks: [FileMark?]
     }
 
@@ -35,17 +36,19 @@ final class TLSContextHolder: Sendable {
         self.logger = logger
         // The marks come first: a file that is replaced meanwhile is read again.
         let marks = Self.marks(security)
-        self.state = Mutex(State(context: try security.makeContext(versions: versions), marks: marks))
+        let (context, expiry) = try security.makeContext(versions: versions)
+        self.state = Mutex(State(context: context, expiry: expiry, marks: marks))
     }
 
     var context: NIOSSLContext { self.state.withLock { $0.context } }
+    var expiry: Int64 { self.state.withLock { $0.expiry } }
 
     /// Reads the files again. Returns false, and goes on with what it has, when they are not good. Blocks.
     func reload() -> Bool {
         let marks = Self.marks(self.security)
         do {
-            let context = try self.security.makeContext(versions: self.versions)
-            self.state.withLock { $0 = State(context: context, marks: marks) }
+            let (context, expiry) = try self.security.makeContext(versions: self.versions)
+            self.state.withLock { $0 = State(context: context, expiry: expiry, marks: marks) }
             self.logger.info("certificate loaded again", metadata: ["path": "\(self.security.certificateChainPath)"])
             return true
         } catch {

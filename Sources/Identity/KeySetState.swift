@@ -115,6 +115,11 @@ package struct KeySetState: Sendable {
         return self.begin()
     }
 
+    /// Somebody says that the set has changed: it is fetched, whatever the time.
+    package mutating func reloadAsked() -> Action {
+        self.isFetching ? .none : self.begin()
+    }
+
     /// A set has arrived. It replaces the former one altogether: a key that is gone is gone.
     package mutating func fetched(_ keys: KeySet, lifetime: Duration?, now: Duration) {
         guard self.isFetching else { return }

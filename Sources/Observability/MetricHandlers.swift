@@ -44,6 +44,21 @@ final class GaugeValue: MeterHandler, RecorderHandler {
     var current: Double { self.value.load() }
 }
 
+/// A histogram at one moment, kept elsewhere.
+package struct ObservedDistribution: Sendable {
+    /// Upper bounds of the buckets.
+    package var bounds: [Double]
+    /// How many observations fell into each bucket, not cumulative; one more than there are bounds.
+    package var counts: [UInt64]
+    package var sum: Double
+
+    package init(bounds: [Double], counts: [UInt64], sum: Double) {
+        self.bounds = bounds
+        self.counts = counts
+        self.sum = sum
+    }
+}
+
 /// Observations sorted into buckets. Timers record nanoseconds and are kept in seconds.
 final class HistogramValue: TimerHandler, RecorderHandler {
     /// A reading of the whole histogram at one moment.

@@ -35,6 +35,7 @@ package final class MetricsRegistry: MetricsFactory {
         case gauge(GaugeValue)
         case histogram(HistogramValue)
         case observed(@Sendable () -> Double)
+        case distribution(@Sendable () -> ObservedDistribution)
 
         var handler: AnyObject? {
             switch self {
@@ -42,7 +43,7 @@ package final class MetricsRegistry: MetricsFactory {
             case .fractions(let handler): handler
             case .gauge(let handler): handler
             case .histogram(let handler): handler
-            case .observed: nil
+            case .observed, .distribution: nil
             }
         }
     }
@@ -89,15 +90,32 @@ package final class MetricsRegistry: MetricsFactory {
     package func observe(
         _ label: String, dimensions: [(String, String)] = [], read: @escaping @Sendable () -> Double
     ) {
+        self.observe(PrometheusText.metricName(label), .gauge, dimensions, .observed(read))
+    }
+
+    /// The same for a counter that somebody else keeps: it only rises.
+    package func observeCounter(
+        _ label: String, dimensions: [(String, String)] = [], read: @escaping @Sendable () -> UInt64
+    ) {
+        self.observe(Self.name(label, of: .counter), .counter, dimensions, .observed { Double(read()) })
+    }
+
+    /// The same for a histogram that somebody else keeps.
+    package func observeDistribution(
+        _ label: String, dimensions: [(String, String)] = [], read: @escaping @Sendable () -> ObservedDistribution
+    ) {
+        self.observe(PrometheusText.metricName(label), .histogram, dimensions, .distribution(read))
+    }
+
+    private func observe(_ name: String, _ kind: Kind, _ dimensions: [(String, String)], _ value: Value) {
         let labels = Self.labels(dimensions)
         self.state.withLock { state in
-            let name = PrometheusText.metricName(label)
-            guard let family = Self.family(name, kind: .gauge, in: &state, limits: self.limits) else { return }
+            guard let family = Self.family(name, kind: kind, in: &state, limits: self.limits) else { return }
             guard family.series[labels] != nil || family.series.count < self.limits.seriesPerFamily else {
                 state.capped &+= 1
                 return
             }
-            state.families[name]?.series[labels] = .observed(read)
+            state.families[name]?.series[labels] = value
         }
     }
 

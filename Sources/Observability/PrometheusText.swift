@@ -16,7 +16,12 @@ struct PrometheusText {
             case .fractions(let counter): self.sample(name, labels, Self.number(counter.current))
             case .gauge(let gauge): self.sample(name, labels, Self.number(gauge.current))
             case .observed(let read): self.sample(name, labels, Self.number(read()))
-            case .histogram(let histogram): self.histogram(name, labels, histogram)
+            case .histogram(let histogram):
+                let reading = histogram.current
+                self.histogram(
+                    name, labels,
+                    ObservedDistribution(bounds: histogram.bounds, counts: reading.counts, sum: reading.sum))
+            case .distribution(let read): self.histogram(name, labels, read())
             }
         }
     }
@@ -46,13 +51,12 @@ struct PrometheusText {
         self.text += labels.isEmpty ? "\(name) \(value)\n" : "\(name){\(labels)} \(value)\n"
     }
 
-    private mutating func histogram(_ name: String, _ labels: String, _ histogram: HistogramValue) {
-        let reading = histogram.current
+    private mutating func histogram(_ name: String, _ labels: String, _ reading: ObservedDistribution) {
         let prefix = labels.isEmpty ? "" : labels + ","
         var count: UInt64 = 0
         for (index, bucket) in reading.counts.enumerated() {
             count &+= bucket
-            let bound = index < histogram.bounds.count ? Self.number(histogram.bounds[index]) : "+Inf"
+            let bound = index < reading.bounds.count ? Self.number(reading.bounds[index]) : "+Inf"
             self.sample(name + "_bucket", "\(prefix)le=\"\(bound)\"", String(count))
         }
         self.sample(name + "_sum", labels, Self.number(reading.sum))

@@ -124,6 +124,11 @@ package struct Sidecar: Sendable {
     /// The listener of all fronts, and the one that streams have of their own.
     private func listen(_ parts: SidecarParts?, _ streams: StreamServer?) async throws -> [HTTPListener] {
         var listeners: [HTTPListener] = []
+        // One budget and one set of counters, however many ports there are.
+        var options = HTTPListenerOptions()
+        if let limit = streams?.settings.limits.maximumBufferedBodies {
+            options.bodyBudget = HTTPBodyBudget(limit: Int(limit.bytes))
+        }
         var shared = HTTPRouter()
         let logger = self.logger
         if let parts {
@@ -141,7 +146,7 @@ package struct Sidecar: Sendable {
         if parts != nil || self.settings.listeners.http != nil || streams?.settings.bindAddress == nil {
             let address = self.settings.listeners.http ?? ListenAddress(host: "::", port: 5133)
             do {
-                listeners.append(try await self.bind(address, shared))
+                listeners.append(try await self.bind(address, shared, options))
                 logger.info("listening", metadata: ["http": "\(listeners[0].port)"])
             } catch let error as IOError where error.errnoCode == EADDRINUSE {
                 throw StartError(
@@ -153,19 +158,24 @@ package struct Sidecar: Sendable {
             var router = HTTPRouter()
             streams.addHealth(to: &router, metrics: self.metrics)
             streams.add(to: &router)
-            if let listener = try await streams.bind(router) {
+            if let listener = try await streams.bind(router, options) {
                 logger.info("listening", metadata: ["streams": "\(listener.port)"])
                 listeners.append(listener)
             }
         }
+        let metrics = StreamMetrics(metrics: self.metrics)
+        metrics.observe(options.counters, options.bodyBudget, listeners)
+        streams?.observe(metrics)
         return listeners
     }
 
-    private func bind(_ address: ListenAddress, _ router: HTTPRouter) async throws -> HTTPListener {
+    private func bind(
+        _ address: ListenAddress, _ router: HTTPRouter, _ options: HTTPListenerOptions
+    ) async throws -> HTTPListener {
         func bind(_ host: String) async throws -> HTTPListener {
             try await HTTPListener.bind(
                 host: host, port: Int(address.port), group: MultiThreadedEventLoopGroup.singleton, limits: HTTPLimits(),
-                router: router, logger: self.logger)
+                router: router, logger: self.logger, options: options)
         }
         do {
             return try await bind(address.host)
@@ -219,6 +229,17 @@ package struct Sidecar: Sendable {
                     }
                 })
         }
+        services.append(
+            ClosureService("reload") {
+                await cancelWhenGracefulShutdown {
+                    for await _ in await UnixSignalsSequence(trapping: .sighup) {
+                        logger.info("reading certificates and keys again")
+                        for listener in listeners { await listener.reloadCertificates() }
+                        streams?.reload()
+                    }
+                    try? await gracefulShutdown()
+                }
+            })
         services.append(
             ClosureService("http") {
                 try? await gracefulShutdown()

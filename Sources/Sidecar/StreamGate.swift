@@ -18,7 +18,10 @@ final class StreamGate: Sendable {
     private let names: StreamNameRules
     private let logger: Logger
 
-    init(_ settings: StreamAuthSettings, root: String, names: StreamNameRules, logger: Logger) throws {
+    /// - Parameter authorityPath: PEM file of authorities to trust besides the system's, for the URL of the keys.
+    init(
+        _ settings: StreamAuthSettings, root: String, names: StreamNameRules, authorityPath: String?, logger: Logger
+    ) throws {
         self.settings = settings
         self.root = root
         self.names = names
@@ -47,7 +50,8 @@ final class StreamGate: Sendable {
             self.source = KeySetSource(
                 fetcher: FileKeySetFetcher(path: path), policy: KeySetState.localPolicy, report: report)
         case .url(let url, let allowsInsecureLoopback):
-            let fetcher = try HTTPKeySetFetcher(url: url, allowsInsecureLoopback: allowsInsecureLoopback)
+            let fetcher = try HTTPKeySetFetcher(
+                url: url, allowsInsecureLoopback: allowsInsecureLoopback, authorityPath: authorityPath)
             self.fetcher = fetcher
             self.source = KeySetSource(fetcher: fetcher, report: report)
         }
@@ -59,6 +63,9 @@ final class StreamGate: Sendable {
         await self.source?.run()
         await self.fetcher?.shutdown()
     }
+
+    /// Reads the keys once more, where they come from outside.
+    func reload() { self.source?.reload() }
 
     var authorizer: StreamServices.Authorizer {
         { request, operation, name, decided in self.decide(request, operation, name, decided) }

@@ -10,6 +10,7 @@ import NIOPosix
 import Observability
 import StreamDirectory
 import StreamEndpoint
+import Synchronization
 import WebhookDelivery
 
 /// The durable streams front: the directory, who may use it, and its routes.
@@ -19,6 +20,8 @@ final class StreamServer: Sendable {
     let gate: StreamGate?
     private let services: StreamServices
     private let subscriptions: SubscriptionControl
+    private let webhookKeys: WebhookKeys
+    private let rotation = Mutex<RepeatedTask?>(nil)
     private let logger: Logger
 
     /// Opens the storage. Blocks until everything that was answered for is back.
@@ -50,14 +53,18 @@ final class StreamServer: Sendable {
         let names = services.names
         self.gate = try settings.auth.map {
             do {
-                return try StreamGate($0, root: settings.http.basePath, names: names, logger: logger)
+                return try StreamGate(
+                    $0, root: settings.http.basePath, names: names,
+                    authorityPath: settings.http.outgoingAuthorityPath, logger: logger)
             } catch {
                 throw Sidecar.StartError(
-                    .configuration, "the keys of tokens cannot be used: \(error)", hint: "Check the DS_AUTH__ settings")
+                    .configuration, "the keys of tokens cannot be used: \(error)",
+                    hint: "Check the DS_AUTH__ settings and DS_HTTP__OUTGOING_CA_PATH")
             }
         }
         services.authorizer = self.gate?.authorizer
-        self.subscriptions = try Self.subscriptions(settings, self.directory, names, clock, logger)
+        (self.subscriptions, self.webhookKeys) = try Self.subscriptions(
+            settings, self.directory, names, clock, logger)
         services.control = self.subscriptions
         self.services = services
     }
@@ -66,17 +73,27 @@ final class StreamServer: Sendable {
     private static func subscriptions(
         _ settings: StreamServerSettings, _ directory: StreamDirectory, _ names: StreamNameRules,
         _ clock: @escaping @Sendable () -> UInt64, _ logger: Logger
-    ) throws -> SubscriptionControl {
-        let place = settings.storage.mode.usesDisk ? settings.storage.dataDirectory + "/control" : nil
+    ) throws -> (SubscriptionControl, WebhookKeys) {
+        let place = Self.controlDirectory(settings)
+        let sender: HTTPWebhookSender
+        do {
+            sender = try settings.http.outgoingAuthorityPath.map { try HTTPWebhookSender(authorityPath: $0) }
+                ?? HTTPWebhookSender()
+        } catch {
+            throw Sidecar.StartError(
+                .configuration, "the authorities for outgoing calls cannot be read: \(error)",
+                hint: "Check DS_HTTP__OUTGOING_CA_PATH")
+        }
         // Callbacks go where the one who subscribed has found us.
         var configuration = SubscriptionControl.Configuration(origin: nil, directory: place)
         configuration.root = settings.http.basePath
         configuration.names = names
         configuration.allowsLocalWebhooks = settings.http.allowsInsecureWebhooks
         do {
-            return try SubscriptionControl(
-                configuration, streams: directory, sender: HTTPWebhookSender(), keys: try WebhookKeys(directory: place),
-                clock: clock, logger: logger)
+            let keys = try WebhookKeys(directory: place, at: clock())
+            let control = try SubscriptionControl(
+                configuration, streams: directory, sender: sender, keys: keys, clock: clock, logger: logger)
+            return (control, keys)
         } catch {
             throw Sidecar.StartError(
                 .initialisation, "the subscriptions in \(place ?? "memory") cannot be read: \(error)",
@@ -84,9 +101,49 @@ final class StreamServer: Sendable {
         }
     }
 
+    /// Everything that is counted about streams.
+    func observe(_ metrics: StreamMetrics) {
+        let subscriptions = self.subscriptions
+        metrics.observe(self.services) { subscriptions.deliveries }
+    }
+
+    /// Where subscriptions and the keys of webhooks are kept; nil for memory only.
+    static func controlDirectory(_ settings: StreamServerSettings) -> String? {
+        settings.storage.mode.usesDisk ? settings.storage.dataDirectory + "/control" : nil
+    }
+
     /// Begins to deliver webhooks and to keep their time.
     func start() {
-        self.subscriptions.start(on: MultiThreadedEventLoopGroup.singleton.next())
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        self.subscriptions.start(on: eventLoop)
+        guard let age = self.settings.http.webhookKeyAge.map(Self.milliseconds) else { return }
+        let task = eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .minutes(1)) { [weak self] _ in
+            NIOThreadPool.singleton.submit { _ in self?.rotateKey(ifOlderThan: age) }
+        }
+        self.rotation.withLock { $0 = task }
+    }
+
+    private func rotateKey(ifOlderThan age: UInt64) {
+        do {
+            guard let next = try self.webhookKeys.rotate(at: self.services.clock(), ifOlderThan: age) else { return }
+            self.logger.info(
+                "a new key will sign webhooks",
+                metadata: ["kid": "\(next.id)", "from": "\(Timestamp.text(milliseconds: next.usedFrom))"])
+        } catch {
+            // Tried again in a minute; the old key stays in use.
+            self.logger.error("the key of webhooks cannot be replaced", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Takes up what somebody has changed: token keys, and the keys of webhooks.
+    func reload() {
+        self.gate?.reload()
+        do {
+            try self.webhookKeys.reload(at: self.services.clock())
+        } catch {
+            self.logger.error(
+                "the keys of webhooks are not loaded, the old ones stay in use", metadata: ["error": "\(error)"])
+        }
     }
 
     private static func milliseconds(_ duration: Duration) -> UInt64 {
@@ -212,9 +269,10 @@ final class StreamServer: Sendable {
 
     // MARK: The listener of its own
 
-    func bind(_ router: HTTPRouter) async throws -> HTTPListener? {
+    /// - Parameter options: what all listeners of the process have in common.
+    func bind(_ router: HTTPRouter, _ options: HTTPListenerOptions) async throws -> HTTPListener? {
         guard let address = self.settings.bindAddress else { return nil }
-        var options = HTTPListenerOptions()
+        var options = options
         let transport = self.settings.transport
         // Why in the order of the protocols: with TLS the first of them that a client knows is taken.
         options.versions = transport.tls.map { Self.versions($0.protocols) } ?? [.http1]
@@ -252,6 +310,7 @@ final class StreamServer: Sendable {
 
     /// Lets live readers go.
     func release() {
+        self.rotation.withLock { $0 }?.cancel()
         self.subscriptions.stop()
         self.directory.releaseObservers()
     }

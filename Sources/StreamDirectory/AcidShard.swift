@@ -15,6 +15,7 @@ final class AcidShard: Sendable {
         var failure: StoreError?
         var thread: StoreThread?
         var isFull = false
+        var commits = CommitStatistics()
     }
 
     let environment: LMDBEnvironment
@@ -37,6 +38,7 @@ final class AcidShard: Sendable {
     }
 
     var failure: StoreError? { self.state.withLock { $0.failure } }
+    var commits: CommitStatistics { self.state.withLock { $0.commits } }
 
     func start(_ directory: StreamDirectory, runsThread: Bool) {
         self.directory.withLock { $0.directory = directory }
@@ -98,12 +100,17 @@ final class AcidShard: Sendable {
             }
             guard !changes.isEmpty else { return }
             if let failure { return self.drop(changes, failure) }
+            let start = ContinuousClock.now
             do throws(LMDBEnvironment.Fault) {
                 try self.commit(changes)
             } catch {
                 return self.failed(error, changes)
             }
+            let duration = start.duration(to: .now)
             let wasFull = self.state.withLock { state in
+                state.commits.batches += 1
+                state.commits.changes += UInt64(changes.count)
+                state.commits.syncs.add(duration)
                 state.garbage += changes.flatMap { $0.transaction?.removed.map(\.rawValue) ?? [] }
                 defer { state.isFull = false }
                 return state.isFull

@@ -122,6 +122,7 @@ extension StreamDirectory {
     }
 
     private func apply(_ step: DeletionStep, to entry: StreamEntry) {
+        self.shard(of: entry).statistics.leaves(entry, by: step)
         switch step {
         case .softDelete: entry.state.isSoftDeleted = true
         case .release: entry.state.forkCount -= 1

@@ -186,6 +186,23 @@ extension StreamDirectory {
         }
     }
 
+    /// Into how many parts ``names(inPart:now:)`` divides the streams.
+    package var partCount: Int { self.shards.count }
+
+    /// The names of a part of the streams, in any order; soft-deleted ones are left out. Holds one lock for a moment.
+    package func names(inPart part: Int, now: UInt64) -> [String] {
+        var names: [String] = []
+        let shard = self.shards[part]
+        shard.withLock {
+            names.reserveCapacity(shard.table.count)
+            shard.table.forEach { entry in
+                guard entry.isVisible, !entry.state.isSoftDeleted, !self.isExpired(entry, now: now) else { return }
+                names.append(entry.state.name)
+            }
+        }
+        return names
+    }
+
     /// All streams, sorted by name; soft-deleted ones too. Holds each lock for a part of them only.
     package func list(now: UInt64) -> [StreamListing] {
         var all: [StreamListing] = []

@@ -39,6 +39,7 @@ extension StreamDirectory {
     func settle(_ change: Change, bytes: ByteBuffer, batch: inout DeliveryBatch) {
         let entry = change.entry
         self.ended(change)
+        self.shard(of: entry).statistics.settled(change, wasClosed: entry.flags.contains(.isDurablyClosed))
         switch change.kind {
         case .create, .append:
             let wasClosed = entry.flags.contains(.isDurablyClosed)

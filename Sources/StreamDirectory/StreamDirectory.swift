@@ -94,7 +94,9 @@ package final class StreamDirectory: Sendable {
         for entry in recovered.entries {
             let shard = self.shard(of: entry)
             shard.withLock {
-                if !entry.isRemoved { shard.table.insert(entry) }
+                guard !entry.isRemoved else { return }
+                shard.table.insert(entry)
+                shard.statistics.recovered(entry)
             }
             if !entry.isRemoved { self.schedule(entry) }
         }

@@ -11,6 +11,7 @@ final class StreamShard: @unchecked Sendable {
     var table = StreamTable()
     /// What the next checkpoint has to do.
     var dirty: [StreamEntry] = []
+    var statistics = ShardStatistics()
     /// For the heads of records.
     var scratch = ByteBuffer()
 

@@ -18,6 +18,8 @@ final class EventSession: HTTPStreamSession, TailReader {
     private var queue: [LiveReader.Action] = []
     private var isPerforming = false
     private var isOver = false
+    /// Bytes sent that the service has not counted.
+    private var uncounted = 0
 
     private init(_ place: LivePlace, _ services: StreamServices, _ stream: HTTPStream, _ tail: SharedTail) {
         self.place = place
@@ -35,7 +37,9 @@ final class EventSession: HTTPStreamSession, TailReader {
         responder.stream(response.httpStatus, response.httpHeaders) { stream in
             let tails = services.loops.tails(on: stream.eventLoop)
             switch tails.join(place.name, place.view, services, on: stream.eventLoop) {
-            case .success(let tail): return EventSession(place, services, stream, tail)
+            case .success(let tail):
+                services.counters.began(.eventStream)
+                return EventSession(place, services, stream, tail)
             case .failure: return EndedSession(stream)
             }
         }
@@ -48,6 +52,7 @@ final class EventSession: HTTPStreamSession, TailReader {
     func draining() { self.perform(self.reader.drain()) }
 
     func ticked(_ now: NIODeadline) {
+        self.countBytes()
         let time = self.services.clock()
         if let until = self.place.until, time >= until {
             self.perform(self.reader.drain())
@@ -64,10 +69,16 @@ final class EventSession: HTTPStreamSession, TailReader {
     private func finish() {
         guard !self.isOver else { return }
         self.isOver = true
+        self.countBytes()
         self.queue = []
         self.batch = nil
         self.tail.cancel(self)
         self.services.loops.tails(on: self.stream.eventLoop).leave(self.tail, self.services)
+    }
+
+    private func countBytes() {
+        self.services.counters.sent(self.uncounted, .eventStream)
+        self.uncounted = 0
     }
 
     // MARK: The stream
@@ -99,6 +110,7 @@ final class EventSession: HTTPStreamSession, TailReader {
             guard let batch = self.batch else { return }
             self.batch = nil
             self.stream.write(batch.chunk)
+            self.uncounted += batch.chunk.payload.readableBytes
             self.stream.flush()
             if !self.stream.isWritable { self.queue += self.reader.writabilityChanged(false) }
         case .sendKeepAlive:

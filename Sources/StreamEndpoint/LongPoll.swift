@@ -32,6 +32,7 @@ final class LongPoll: TailReader {
     ) throws(StreamError) {
         let tails = services.loops.tails(on: responder.eventLoop)
         let tail = try tails.join(place.name, place.view, services, on: responder.eventLoop).get()
+        services.counters.began(.longPoll)
         let poll = LongPoll(place, services, request, responder, tail)
         poll.perform(poll.reader.begin())
         guard !poll.isOver else { return }
@@ -77,10 +78,11 @@ final class LongPoll: TailReader {
             case .cancelWait: self.tail.cancel(self)
             case .respond:
                 if let reading = self.reading {
-                    self.responder.reply(
-                        StreamResponse.read(
-                            reading.facts(isNow: self.place.isNow, cursor: self.cursor), policy: self.services.cache,
-                            ifNoneMatch: self.place.ifNoneMatch), content: reading)
+                    let response = StreamResponse.read(
+                        reading.facts(isNow: self.place.isNow, cursor: self.cursor), policy: self.services.cache,
+                        ifNoneMatch: self.place.ifNoneMatch)
+                    if response.status == 200 { self.services.counters.sent(reading.byteCount, .longPoll) }
+                    self.responder.reply(response, content: reading)
                 }
                 self.finish()
             case .respondNothingNew(let position, let isClosed):

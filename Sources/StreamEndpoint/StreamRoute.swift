@@ -107,7 +107,9 @@ package final class StreamRoute: Sendable {
         let eventLoop = responder.eventLoop
         authorizer(request, operation, name) { permission in
             switch permission {
-            case .refused(let response): responder.reply(response)
+            case .refused(let response):
+                self.services.counters.refused()
+                responder.reply(response)
             case .granted(let until):
                 if eventLoop.inEventLoop { goOn(until) } else { eventLoop.execute { goOn(until) } }
             }
@@ -238,6 +240,7 @@ package final class StreamRoute: Sendable {
                 }
                 return
             }
+            self.services.counters.began(.catchUp)
             if query.start == .now {
                 directory.touch(name, now: now)
                 let reading = StreamReading(view: view, start: view.tail, end: view.tail, pieces: [])
@@ -248,9 +251,10 @@ package final class StreamRoute: Sendable {
             let reading = try directory.read(
                 name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
             ).get()
-            responder.reply(
-                StreamResponse.read(reading.facts(), policy: self.services.cache, ifNoneMatch: fields.ifNoneMatch),
-                content: reading)
+            let response = StreamResponse.read(
+                reading.facts(), policy: self.services.cache, ifNoneMatch: fields.ifNoneMatch)
+            if response.status == 200 { self.services.counters.sent(reading.byteCount, .catchUp) }
+            responder.reply(response, content: reading)
         } catch {
             self.refuse(error, request, responder)
         }

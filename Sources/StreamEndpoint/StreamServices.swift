@@ -48,6 +48,7 @@ package struct StreamServices: Sendable {
     package let clock: @Sendable () -> UInt64
     package let logger: Logger
     package let loops = LoopTargets()
+    package let counters = StreamCounters()
 
     package init(directory: StreamDirectory, clock: @escaping @Sendable () -> UInt64, logger: Logger) {
         self.directory = directory

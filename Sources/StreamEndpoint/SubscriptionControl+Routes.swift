@@ -112,23 +112,12 @@ extension SubscriptionControl {
                 let controlURL =
                     self.configuration.origin == nil
                     ? request.origin.map { $0 + self.configuration.controlPath } : nil
-                return try self.locked { set throws(SubscriptionError) in
-                    // Why before the look at the streams: appends behind that look must be told, and wait for the lock.
-                    self.isActive.store(true, ordering: .sequentiallyConsistent)
-                    defer { self.isActive.store(!set.isEmpty, ordering: .releasing) }
-                    let (isNew, actions) = try set.put(
-                        id, body: request.body, controlURL: controlURL, streams: { Self.list(self.streams, now) },
-                        at: now)
-                    let subscription = try set.subscription(id)
-                    return (
-                        set.response(status: isNew ? 201 : 200, for: subscription, keyID: self.keys.currentID), actions
-                    )
-                }
+                return try self.create(id, body: request.body, controlURL: controlURL, at: now)
             case .DELETE:
                 return try self.locked { set throws(SubscriptionError) in (done, try set.delete(id)) }
             default:
                 return try self.locked { set throws(SubscriptionError) in
-                    (set.response(status: 200, for: try set.subscription(id), keyID: self.keys.currentID), [])
+                    (set.response(status: 200, for: try set.subscription(id), keyID: self.keys.currentID(at: now)), [])
                 }
             }
         case .streams(let id):
@@ -163,10 +152,53 @@ extension SubscriptionControl {
 
     private typealias Change = (StreamResponse, [SubscriptionAction])
 
-    private func locked(
-        _ body: (inout SubscriptionSet) throws(SubscriptionError) -> Change
+    /// Links of one subscription that are made under the lock at a time.
+    private static var linksAtATime: Int { 512 }
+
+    /// PUT. Looks at all streams, but not under the lock: others go on meanwhile.
+    private func create(
+        _ id: String, body: ByteBuffer, controlURL: String?, at now: UInt64
     ) throws(SubscriptionError) -> Change {
-        let result = self.state.withLock { state -> Result<Change, SubscriptionError> in
+        let tail = { (name: String) -> UInt64? in
+            if case .success(let view) = self.streams.lookup(name, now: now) { view.tail } else { nil }
+        }
+        let beginning = try self.locked { set throws(SubscriptionError) in
+            // Why before the look at the streams: changes behind that look must be told, and wait for the lock.
+            self.isActive.store(true, ordering: .sequentiallyConsistent)
+            defer { self.isActive.store(!set.isEmpty, ordering: .releasing) }
+            return try set.begin(id, body: body, controlURL: controlURL, tail: tail, at: now)
+        }
+        var actions: [SubscriptionAction] = []
+        if case .begun(let configuration) = beginning {
+            if configuration.pattern != nil { self.link(id, by: configuration, tail, at: now) }
+            actions = self.state.withLock { $0.set.finish(id, at: now) }
+        }
+        var isNew = false
+        if case .begun = beginning { isNew = true }
+        return try self.locked { set throws(SubscriptionError) in
+            let subscription = try set.subscription(id)
+            let keyID = self.keys.currentID(at: now)
+            return (set.response(status: isNew ? 201 : 200, for: subscription, keyID: keyID), actions)
+        }
+    }
+
+    private func link(
+        _ id: String, by configuration: SubscriptionConfiguration, _ tail: (String) -> UInt64?, at now: UInt64
+    ) {
+        for part in 0..<self.streams.partCount {
+            let names = self.streams.names(inPart: part, now: now)
+                .filter { SubscriptionSet.follows($0, configuration) }
+            for start in stride(from: 0, to: names.count, by: Self.linksAtATime) {
+                let piece = names[start..<min(start + Self.linksAtATime, names.count)]
+                self.state.withLock { $0.set.link(id, to: piece, tail: tail) }
+            }
+        }
+    }
+
+    private func locked<Value>(
+        _ body: (inout SubscriptionSet) throws(SubscriptionError) -> Value
+    ) throws(SubscriptionError) -> Value {
+        let result = self.state.withLock { state -> Result<Value, SubscriptionError> in
             do throws(SubscriptionError) {
                 return .success(try body(&state.set))
             } catch {

@@ -121,6 +121,7 @@ extension SubscriptionControl {
     }
 
     private func answered(_ delivery: WebhookDelivery, _ reply: WebhookReply?) {
+        self.countDelivery(reply)
         let answer = reply.map { WebhookAnswer(status: $0.status, body: $0.body) } ?? .failed
         let now = self.clock()
         let actions = self.state.withLock { state -> [SubscriptionAction] in

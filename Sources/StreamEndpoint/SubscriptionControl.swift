@@ -77,6 +77,8 @@ package final class SubscriptionControl: StreamControl {
     let state: Mutex<State>
     /// Whether there are subscriptions: a look without the lock for every append.
     let isActive = Atomic<Bool>(false)
+    private let delivered = Atomic<UInt64>(0)
+    private let failed = Atomic<UInt64>(0)
 
     /// Brings back what was there, and compares it with the streams. Blocks. Nothing moves before ``start(on:)``.
     ///
@@ -119,6 +121,20 @@ package final class SubscriptionControl: StreamControl {
                 file: (configuration.directory ?? "") + "/subscriptions.json")
         }
         self.isActive.store(self.state.withLock { !$0.set.isEmpty }, ordering: .releasing)
+    }
+
+    /// Webhooks that were answered with success, and those that were not, since the start.
+    package var deliveries: (succeeded: UInt64, failed: UInt64) {
+        (self.delivered.load(ordering: .relaxed), self.failed.load(ordering: .relaxed))
+    }
+
+    func countDelivery(_ reply: WebhookReply?) {
+        let isSuccess = reply.map { (200..<300).contains($0.status) } ?? false
+        if isSuccess {
+            self.delivered.wrappingAdd(1, ordering: .relaxed)
+        } else {
+            self.failed.wrappingAdd(1, ordering: .relaxed)
+        }
     }
 
     static func list(_ streams: StreamDirectory, _ now: UInt64) -> [(name: String, tail: UInt64)] {

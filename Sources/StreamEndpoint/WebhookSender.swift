@@ -39,7 +39,7 @@ package struct WebhookReply: Sendable {
 /// Signs webhooks, and publishes the keys for it.
 package protocol WebhookSigning: Sendable {
     /// Identifier of the key in use.
-    var currentID: String { get }
+    func currentID(at now: UInt64) -> String
     /// The value of `Webhook-Signature` for a body that is sent now; nil if it cannot be made.
     func signature(of body: ByteBuffer, at now: UInt64) -> String?
     /// The public keys as a response.

@@ -1,6 +1,8 @@
 /// Counters and gauges of one log, at one moment.
 package struct LogMetrics: Sendable {
     package var recordsAppended: UInt64 = 0
+    /// Groups of records that were written, and synced where that is done each time, together.
+    package var batchCount: UInt64 = 0
     /// With record headers.
     package var bytesAppended: UInt64 = 0
     /// Appended since the last durable moment.
@@ -28,12 +30,22 @@ package struct SyncTimes: Sendable {
     /// Syncs in each bucket, not cumulative.
     package private(set) var buckets = [UInt64](repeating: 0, count: SyncTimes.bounds.count + 1)
 
-    mutating func add(_ duration: Duration) {
+    package init() {}
+
+    package mutating func add(_ duration: Duration) {
         let parts = duration.components
         let seconds = Double(parts.seconds) + Double(parts.attoseconds) * 1e-18
         self.count += 1
         self.totalSeconds += seconds
         self.lastSeconds = seconds
         self.buckets[Self.bounds.firstIndex { seconds <= $0 } ?? Self.bounds.count] += 1
+    }
+
+    /// Takes in the times of another disk.
+    package mutating func add(_ other: SyncTimes) {
+        self.count += other.count
+        self.totalSeconds += other.totalSeconds
+        self.lastSeconds = max(self.lastSeconds, other.lastSeconds)
+        for index in self.buckets.indices { self.buckets[index] += other.buckets[index] }
     }
 }

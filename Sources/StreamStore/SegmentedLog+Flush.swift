@@ -106,6 +106,7 @@ extension SegmentedLog {
         let end = chunk.end
         let (served, durableObservers, conditionObservers, delivery, deliver) = self.state.withLock { state in
             let last = state.segments.count - 1
+            state.metrics.batchCount += 1
             for record in chunk.records {
                 state.segments[last].index.add(
                     offset: record.offset, key: record.key, spacing: self.configuration.indexSpacing)

@@ -3,6 +3,7 @@ import Foundation
 import Identity
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 
 /// A key set behind an HTTPS URL.
 ///
@@ -21,11 +22,12 @@ package final class HTTPKeySetFetcher: KeySetFetcher {
     /// - Parameters:
     ///   - url: Where the set is published.
     ///   - allowsInsecureLoopback: Whether `http` is taken for a loopback address.
+    ///   - authorityPath: PEM file of authorities to trust besides the system's.
     ///   - timeout: For a whole fetch, redirects included.
     ///   - maximumBytes: For the body.
     package init(
-        url text: String, allowsInsecureLoopback: Bool = false, timeout: Duration = .seconds(10),
-        maximumBytes: Int = KeySet.maximumBytes
+        url text: String, allowsInsecureLoopback: Bool = false, authorityPath: String? = nil,
+        timeout: Duration = .seconds(10), maximumBytes: Int = KeySet.maximumBytes
     ) throws(KeySetFetchError) {
         guard KeySetURL.isAllowed(text, allowsInsecureLoopback: allowsInsecureLoopback), let url = URL(string: text)
         else {
@@ -40,6 +42,14 @@ package final class HTTPKeySetFetcher: KeySetFetcher {
         configuration.timeout = HTTPClient.Configuration.Timeout(connect: .seconds(5), read: .seconds(10))
         configuration.connectionPool.idleTimeout = .seconds(5)
         configuration.httpVersion = .http1Only
+        if let authorityPath {
+            guard let authorities = try? NIOSSLCertificate.fromPEMFile(authorityPath), !authorities.isEmpty else {
+                throw KeySetFetchError(.unreadable, "\(authorityPath) holds no certificates in PEM")
+            }
+            var tls = TLSConfiguration.makeClientConfiguration()
+            tls.additionalTrustRoots = [.certificates(authorities)]
+            configuration.tlsConfiguration = tls
+        }
         self.client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 

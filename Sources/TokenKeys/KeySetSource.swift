@@ -19,6 +19,7 @@ package final class KeySetSource: Sendable {
     private struct State {
         var machine: KeySetState
         var isFetchWanted = false
+        var isReloadWanted = false
         var isClosed = false
         var isWoken = false
         var sleeper: CheckedContinuation<Void, Never>?
@@ -47,6 +48,11 @@ package final class KeySetSource: Sendable {
         while !Task.isCancelled {
             let now = self.now
             let pause: Duration? = self.state.withLock { state in
+                if state.isReloadWanted {
+                    // Why here: a fetch that was under way may have begun before the change.
+                    state.isReloadWanted = false
+                    if state.machine.reloadAsked() == .fetch { state.isFetchWanted = true }
+                }
                 if state.isFetchWanted || state.machine.timeArrived(now: now) == .fetch {
                     state.isFetchWanted = false
                     return nil
@@ -60,6 +66,15 @@ package final class KeySetSource: Sendable {
             }
         }
         self.close()
+    }
+
+    /// Fetches the set once more, at once. Keys that are gone from it are no longer taken when that has ended.
+    package func reload() {
+        let sleeper = self.state.withLock { state in
+            state.isReloadWanted = true
+            return Self.wake(&state)
+        }
+        sleeper?.resume()
     }
 
     /// The keys in which to look for a key id, fetched first where that may help.

@@ -3,6 +3,7 @@ import DurableStreams
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 import StreamEndpoint
 import Synchronization
 
@@ -18,6 +19,8 @@ import Synchronization
 /// the name
 /// resolves to a moment later. Certificates are checked against the name. Redirects and proxies are not used.
 package final class HTTPWebhookSender: WebhookSender {
+    /// Whether an address of the host may be called.
+    package typealias AddressRule = @Sendable (WebhookURL, IPAddress) -> Bool
     package typealias Resolver = @Sendable (_ host: String, _ port: Int) throws -> [SocketAddress]
 
     package struct Limits: Sendable {
@@ -35,6 +38,8 @@ package final class HTTPWebhookSender: WebhookSender {
         case unresolved
         /// An address that may not be called.
         case address(String)
+        /// The file of authorities holds none.
+        case authorities(path: String)
     }
 
     /// Why threads of its own: a name service that hangs must hold up nothing else.
@@ -45,10 +50,32 @@ package final class HTTPWebhookSender: WebhookSender {
     }()
 
     private let limits: Limits
+    private let authorities: [NIOSSLCertificate]
+    private let addressRule: AddressRule
     private let resolver: Resolver
 
-    package init(limits: Limits = Limits(), resolver: @escaping Resolver = HTTPWebhookSender.resolve) {
+    /// - Parameter addressRule: other than the one for webhooks in tests only, which have no public addresses.
+    package init(
+        limits: Limits = Limits(), resolver: @escaping Resolver = HTTPWebhookSender.resolve,
+        addressRule: @escaping AddressRule = { $0.allows($1) }
+    ) {
         self.limits = limits
+        self.authorities = []
+        self.addressRule = addressRule
+        self.resolver = resolver
+    }
+
+    /// - Parameter authorityPath: PEM file of authorities to trust besides the system's.
+    package init(
+        authorityPath: String, resolver: @escaping Resolver = HTTPWebhookSender.resolve,
+        addressRule: @escaping AddressRule = { $0.allows($1) }
+    ) throws {
+        guard let authorities = try? NIOSSLCertificate.fromPEMFile(authorityPath), !authorities.isEmpty else {
+            throw Failure.authorities(path: authorityPath)
+        }
+        self.limits = Limits()
+        self.authorities = authorities
+        self.addressRule = addressRule
         self.resolver = resolver
     }
 
@@ -87,6 +114,11 @@ package final class HTTPWebhookSender: WebhookSender {
         configuration.httpVersion = .http1Only
         configuration.timeout = HTTPClient.Configuration.Timeout(
             connect: self.limits.connectTime, read: self.limits.time)
+        if !self.authorities.isEmpty {
+            var tls = TLSConfiguration.makeClientConfiguration()
+            tls.additionalTrustRoots = [.certificates(self.authorities)]
+            configuration.tlsConfiguration = tls
+        }
         configuration.dnsOverride = [request.url.host: address]
         // Why a client of its own: the address belongs to this request alone.
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
@@ -125,7 +157,8 @@ package final class HTTPWebhookSender: WebhookSender {
         let found = try await Self.resolving.runIfActive { try resolver(host, port) }
         var checked: [String] = []
         for address in found {
-            guard let text = address.ipAddress, let parsed = IPAddress(Self.withoutZone(text)), url.allows(parsed) else {
+            guard let text = address.ipAddress, let parsed = IPAddress(Self.withoutZone(text)), self.addressRule(url, parsed)
+            else {
                 throw Failure.address(address.ipAddress ?? "unknown")
             }
             checked.append(text)

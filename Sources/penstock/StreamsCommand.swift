@@ -9,8 +9,11 @@ import StreamDirectory
 struct StreamsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "streams", abstract: "List, export and import the streams on a disk.",
-        discussion: "Reads the same settings as `penstock serve`. The server must not run on the same directory.",
-        subcommands: [List.self, Export.self, Import.self])
+        discussion: """
+            Reads the same settings as `penstock serve`. Except for rotate-webhook-key, the server must not run on the \
+            same directory.
+            """,
+        subcommands: [List.self, Export.self, Import.self, RotateWebhookKey.self])
 
     /// Where the settings come from.
     struct Source: ParsableArguments {
@@ -20,7 +23,9 @@ struct StreamsCommand: ParsableCommand {
         @Option(help: "A TOML file with settings of the stream server.")
         var config: String?
 
-        func open() throws -> StreamArchive {
+        func open() throws -> StreamArchive { try StreamArchive(self.settings()) }
+
+        func settings() throws -> StreamServerSettings {
             var environment = ProcessInfo.processInfo.environment
             // A database is of no interest here, and asking for streams turns them on.
             environment["PENSTOCK_FRONTS"] = "streams"
@@ -32,7 +37,7 @@ struct StreamsCommand: ParsableCommand {
                 throw ValidationError(error.render(color: false))
             }
             guard let streams = settings.streams else { throw ValidationError("No streams are configured.") }
-            return try StreamArchive(streams)
+            return streams
         }
     }
 
@@ -89,6 +94,20 @@ struct StreamsCommand: ParsableCommand {
                 unlink(temporary)
                 throw error
             }
+        }
+    }
+
+    struct RotateWebhookKey: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "rotate-webhook-key", abstract: "Replace the key that signs webhooks.",
+            discussion: "A server that runs takes the new key up on SIGHUP, and otherwise with its next start.")
+        @OptionGroup var source: Source
+        @Flag(help: "Sign with the new key at once, without publishing it first: when the old one has leaked.")
+        var urgent = false
+
+        func run() throws {
+            let rotation = try WebhookKeyRotation(try self.source.settings(), isUrgent: self.urgent)
+            print("\(rotation.id) signs from \(Timestamp.text(milliseconds: rotation.usedFrom))")
         }
     }
 

@@ -113,6 +113,9 @@ struct TLSTests {
 
     @Test func newCertificateServesNewConnectionsAndABadOneIsIgnored() async throws {
         let server = try await self.start(self.security())
+        // Issued for two days.
+        let expiry = try #require(server.listener.certificateExpiry)
+        #expect(abs(Date(timeIntervalSince1970: Double(expiry)).timeIntervalSinceNow - 172_800) < 3600)
         let before = try await self.exchange(server).certificate
         try "no certificate".write(toFile: self.certificates.path("server.pem"), atomically: true, encoding: .utf8)
         #expect(await server.listener.reloadCertificates() == false)

@@ -35,6 +35,16 @@ final class StreamProcess: Sendable {
         self.process.withLock { $0 = child }
     }
 
+    /// Runs the program for another command, with the same settings.
+    func run(_ arguments: String...) async throws -> ChildOutcome {
+        try await ChildProcess.run([SidecarProcess.programPath] + arguments, environment: self.environment)
+    }
+
+    /// Sends a signal that does not end it.
+    func signal(_ signal: Int32) {
+        self.process.withLock { if let child = $0 { _ = Foundation.kill(child, signal) } }
+    }
+
     func end(_ signal: Int32) {
         guard
             let child = self.process.withLock({ process in

@@ -39,6 +39,24 @@ struct MetricsRegistryTests {
                 """)
     }
 
+    @Test func whatOthersCountIsReadWhenAsked() {
+        self.registry.observeCounter("appends", dimensions: [("mode", "acid")]) { 3 }
+        self.registry.observeCounter("reads_total") { 4 }
+        self.registry.observeDistribution("sync_seconds") {
+            ObservedDistribution(bounds: [0.5, 1], counts: [2, 0, 1], sum: 3.5)
+        }
+        // A name keeps its kind.
+        self.registry.observe("reads_total") { 5 }
+        #expect(
+            self.samples == [
+                #"appends_total{mode="acid"} 3"#, "reads_total 4", #"sync_seconds_bucket{le="0.5"} 2"#,
+                #"sync_seconds_bucket{le="1"} 2"#, #"sync_seconds_bucket{le="+Inf"} 3"#, "sync_seconds_sum 3.5",
+                "sync_seconds_count 3",
+            ])
+        #expect(self.registry.render().contains("# TYPE appends_total counter"))
+        #expect(self.registry.render().contains("# TYPE sync_seconds histogram"))
+    }
+
     @Test func countersOfOneNameAndLabelsAreOneSeries() {
         for _ in 0..<3 {
             Counter(label: "x", dimensions: [("b", "2"), ("a", "1")], factory: self.registry).increment()

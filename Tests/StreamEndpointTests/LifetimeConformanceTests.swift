@@ -50,6 +50,35 @@ extension Conformance {
             Timestamp.text(milliseconds: clock.now() + seconds * 1000)
         }
 
+        /// A fixed time is not held up by readers: a long-poll hears that the stream is gone, an event stream ends.
+        @Test(arguments: TestMode.allCases)
+        func aDeadlineEndsLiveReaders(_ mode: TestMode) async throws {
+            let patient: @Sendable (inout StreamServices) -> Void = {
+                $0.live.longPollTimeout = 60_000
+                $0.live.idleClose = 0
+            }
+            try await EndpointServer.with(mode, { $0.services = patient }) { server in
+                let stream = server.client.stream()
+                let headers = ["stream-expires-at": self.text(server.clock, in: 60)]
+                #expect(try await stream.create(headers, body: "text").status == 201)
+                let events = try await stream.events("-1")
+                try await events.waitForData("text")
+                async let waiting = stream.longPoll("now")
+                let deadline = ContinuousClock.now + .seconds(20)
+                while server.services.liveReaders < 2 {
+                    try #require(ContinuousClock.now < deadline)
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+                server.clock.advance(seconds: 61)
+                #expect(try await waiting.status == 404)
+                let all = try await events.untilEnd()
+                // Gone, not closed by a writer.
+                #expect(!all.contains { $0.data.contains("streamClosed") })
+                #expect(try await stream.events("-1").status == 404)
+                #expect(server.services.liveReaders == 0)
+            }
+        }
+
         @Test(arguments: TestMode.allCases, [true, false])
         func whatHasExpiredIsNotThere(_ mode: TestMode, _ isTTL: Bool) async throws {
             try await EndpointServer.with(mode) { server in

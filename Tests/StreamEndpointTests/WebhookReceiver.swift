@@ -27,7 +27,9 @@ final class WebhookReceiver: Sendable {
     private let log: Mutex<[Received]>
     private let listener: HTTPListener
 
-    static func start(_ script: @escaping Script) async throws -> WebhookReceiver {
+    static func start(
+        _ options: HTTPListenerOptions = HTTPListenerOptions(), _ script: @escaping Script
+    ) async throws -> WebhookReceiver {
         let holder = Holder()
         var router = HTTPRouter()
         router.onPrefixDirect("/hook") { request, responder in
@@ -43,7 +45,7 @@ final class WebhookReceiver: Sendable {
         }
         let listener = try await HTTPListener.bind(
             host: "127.0.0.1", port: 0, group: MultiThreadedEventLoopGroup.singleton, limits: HTTPLimits(),
-            router: router, logger: EndpointServer.silent)
+            router: router, logger: EndpointServer.silent, options: options)
         let receiver = WebhookReceiver(listener)
         holder.receiver = receiver
         return receiver

@@ -29,6 +29,29 @@ struct WebhookSenderTests {
         await receiver.stop()
     }
 
+    @Test func overTLSTheCertificateMustBeTheHostsAndOfATrustedAuthority() async throws {
+        let certificate = try TestCertificate()
+        var options = HTTPListenerOptions()
+        options.security = certificate.security
+        let receiver = try await WebhookReceiver.start(options) { _, _, responder in WebhookReceiver.done(responder) }
+        let here: HTTPWebhookSender.Resolver = { _, port in [try SocketAddress(ipAddress: "127.0.0.1", port: port)] }
+        let trusting = try HTTPWebhookSender(
+            authorityPath: certificate.certificate, resolver: here, addressRule: { _, _ in true })
+        let request = try self.request("https://hook.test:\(receiver.port)/hook")
+        #expect(try await trusting.exchange(request).status == 200)
+        #expect(receiver.received.count == 1)
+        // Another name, and an authority that the system does not know.
+        let other = try self.request("https://other.test:\(receiver.port)/hook")
+        await #expect(throws: (any Error).self) { _ = try await trusting.exchange(other) }
+        let plain = HTTPWebhookSender(resolver: here, addressRule: { _, _ in true })
+        await #expect(throws: (any Error).self) { _ = try await plain.exchange(request) }
+        #expect(receiver.received.count == 1)
+        #expect(throws: HTTPWebhookSender.Failure.authorities(path: certificate.key)) {
+            _ = try HTTPWebhookSender(authorityPath: certificate.key)
+        }
+        await receiver.stop()
+    }
+
     @Test func redirectsAreNotFollowed() async throws {
         let receiver = try await WebhookReceiver.start { _, _, responder in
             responder.reply(HTTPReply(status: .temporaryRedirect, headers: ["location": "/hook/other"]))

@@ -58,6 +58,34 @@ struct KeySetSourceTests {
         #expect(await authenticator.authenticate(token, now: SigningParty.now) == .failure(.keysUnavailable))
     }
 
+    @Test func aReloadFetchesAtOnceAndARemovedKeyIsRefused() async throws {
+        let fetcher = ScriptedFetcher()
+        let (events, feed) = AsyncStream<KeySetSource.Event>.makeStream()
+        let source = KeySetSource(fetcher: fetcher) { feed.yield($0) }
+        let authenticator = TokenAuthenticator(policy: SigningParty.policy, sources: [source])
+        let (old, new) = (SigningParty("a"), SigningParty("b"))
+        try await self.running(source) { () async throws in
+            var next = events.makeAsyncIterator()
+            fetcher.answer(SigningParty.document(old))
+            _ = await next.next()
+            #expect(try authenticator.authenticateAtOnce(old.token(), now: SigningParty.now)?.get().userID == "alice")
+            // The set is good for an hour; nobody asks for a key that it lacks.
+            fetcher.answer(SigningParty.document(new))
+            source.reload()
+            _ = await next.next()
+            #expect(fetcher.count == 2)
+            #expect(try authenticator.authenticateAtOnce(new.token(), now: SigningParty.now)?.get().userID == "alice")
+            // A set that cannot be had changes nothing.
+            fetcher.fail()
+            source.reload()
+            guard case .failed(_, _, _, hasKeys: true)? = await next.next() else {
+                Issue.record("the failure was not told")
+                return
+            }
+            #expect(try authenticator.authenticateAtOnce(new.token(), now: SigningParty.now)?.get().userID == "alice")
+        }
+    }
+
     @Test func aNewKeyIsFetchedWhenATokenNamesIt() async throws {
         let fetcher = ScriptedFetcher()
         let source = KeySetSource(fetcher: fetcher)
