@@ -62,14 +62,15 @@ let package = Package(
         target("PostgresWire", [nio("NIOCore")]),
         target("Catalog", []),
         target("Satellite", ["PostgresWire", nio("NIOCore"), protobuf], exclude: ["Protocol/satellite.proto"]),
-        target("DurableStreams", [nio("NIOCore")]),
+        target("WebAddresses", []),
+        target("DurableStreams", ["WebAddresses", nio("NIOCore")]),
         target("Identity", [crypto, cryptoExtras]),
 
         // Parts that run things; imports point down.
         target(
             "Configuration",
             [
-                "Identity",
+                "Identity", "WebAddresses",
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(
                     name: "Configuration", package: "swift-configuration", moduleAliases: configurationAlias),
@@ -94,20 +95,21 @@ let package = Package(
         target(
             "HTTPServer",
             [
-                nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2,
+                "WebAddresses", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2,
                 logging,
                 crypto,
             ]),
         target(
             "StreamEndpoint",
             [
-                "DurableStreams", "HTTPServer", "StreamDirectory", "StreamStore", nio("NIOCore"), nio("NIOHTTP1"),
-                nio("NIOPosix"), logging,
+                "DurableStreams", "HTTPServer", "StreamDirectory", "StreamStore", "WebAddresses", nio("NIOCore"),
+                nio("NIOHTTP1"), nio("NIOPosix"), logging,
             ]),
         target(
             "WebhookDelivery",
             [
-                "DurableStreams", "StreamEndpoint", "StreamStore", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl,
+                "DurableStreams", "StreamEndpoint", "StreamStore", "WebAddresses", nio("NIOCore"), nio("NIOPosix"),
+                nio("NIOHTTP1"), ssl,
                 crypto,
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
@@ -167,15 +169,17 @@ let package = Package(
         tests("CatalogTests", ["Catalog"]),
         tests("SatelliteTests", ["Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
         tests("IdentityTests", ["Identity", crypto, cryptoExtras]),
-        tests("ConfigurationTests", ["Configuration", "Identity"], exclude: ["Golden"]),
+        tests("ConfigurationTests", ["Configuration", "Identity", "WebAddresses"], exclude: ["Golden"]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
         tests("StreamStoreTests", ["CStoreSupport", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
         tests(
             "HTTPServerTests",
             [
-                "HTTPServer", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), nio("NIOEmbedded"), ssl, http2, logging,
+                "HTTPServer", "WebAddresses", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), nio("NIOEmbedded"), ssl,
+                http2, logging,
             ]),
-        tests("DurableStreamsTests", ["DurableStreams", nio("NIOCore")]),
+        tests("WebAddressesTests", ["WebAddresses"]),
+        tests("DurableStreamsTests", ["DurableStreams", "WebAddresses", nio("NIOCore")]),
         tests(
             "StreamDirectoryTests",
             ["DurableStreams", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),

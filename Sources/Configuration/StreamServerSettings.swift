@@ -1,4 +1,5 @@
 import Identity
+import WebAddresses
 
 /// The durable streams server.
 package struct StreamServerSettings: Sendable {
@@ -182,7 +183,7 @@ package struct StreamServerSettings: Sendable {
 
         package var isEnabled = false
         package var family = Family.none
-        package var trusted: [NetworkPrefix] = []
+        package var trusted: [IPNetwork] = []
         package var identity: Identity?
 
         package init() {}

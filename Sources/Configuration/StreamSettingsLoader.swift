@@ -1,4 +1,5 @@
 import Identity
+import WebAddresses
 
 /// Turns layers into the settings of the stream server. Values that are wrong are noted and stand in as their defaults,
 /// so that everything is looked at.
@@ -83,7 +84,7 @@ struct StreamSettingsLoader {
         } else if host.contains(":") {
             return nil
         }
-        return NetworkAddress(String(host)) == nil ? nil : ListenAddress(host: String(host), port: port)
+        return IPAddress(host) == nil ? nil : ListenAddress(host: String(host), port: port)
     }
 
     private mutating func limits() -> StreamServerSettings.Limits {
@@ -208,7 +209,7 @@ struct StreamSettingsLoader {
                 .adminBasePath,
                 "overlaps the path of the streams, \(ValueParsing.quoted(streams)). Choose paths apart from each other")
         }
-        let isLocal = address.flatMap { NetworkAddress($0.host) }?.isLoopback ?? false
+        let isLocal = address.flatMap { IPAddress($0.host) }?.isLoopback ?? false
         if admin.isEnabled, !isLocal, !isProtected {
             self.warnings.append(
                 "The listing of streams (\(admin.basePath)) is open to everybody who reaches the server.")
@@ -263,7 +264,7 @@ struct StreamSettingsLoader {
         proxy.isEnabled = self.reader.boolean(.proxyEnabled) ?? false
         proxy.family = self.reader.choice(.proxyForwardedHeaders) ?? .none
         for text in self.reader.list(.proxyTrustedProxies) ?? [] {
-            if let network = NetworkPrefix(text) {
+            if let network = IPNetwork(text) {
                 proxy.trusted.append(network)
             } else {
                 self.reader.report(

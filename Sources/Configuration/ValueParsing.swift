@@ -1,3 +1,5 @@
+import WebAddresses
+
 /// A number of bytes.
 package struct ByteCount: Hashable, Comparable, Sendable, CustomStringConvertible {
     package var bytes: Int64
@@ -119,23 +121,6 @@ enum ValueParsing {
 
     /// `text` with `%41` and the like decoded; nil for broken escapes, zero bytes and what is not UTF-8.
     static func percentDecoded(_ text: some StringProtocol) -> String? {
-        var decoded: [UInt8] = []
-        var bytes = Array(text.utf8)[...]
-        while let byte = bytes.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                decoded.append(byte)
-                continue
-            }
-            guard let high = bytes.popFirst().flatMap(Self.hexadecimal),
-                let low = bytes.popFirst().flatMap(Self.hexadecimal)
-            else { return nil }
-            decoded.append(high << 4 | low)
-        }
-        guard !decoded.contains(0) else { return nil }
-        return String(validating: decoded, as: UTF8.self)
-    }
-
-    private static func hexadecimal(_ byte: UInt8) -> UInt8? {
-        Character(Unicode.Scalar(byte)).hexDigitValue.map(UInt8.init)
+        PercentCoding.decoded(text).flatMap { $0.utf8.contains(0) ? nil : $0 }
     }
 }

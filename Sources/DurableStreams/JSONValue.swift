@@ -1,4 +1,5 @@
 import NIOCore
+import WebAddresses
 
 /// A small JSON document as a tree, for the control API. Stream data never becomes one.
 package enum JSONValue: Hashable, Sendable {
@@ -131,7 +132,7 @@ package enum JSONValue: Hashable, Sendable {
                 if escaped == UInt8(ascii: "u") {
                     var unit: UInt16 = 0
                     for _ in 0..<4 {
-                        unit = unit << 4 | UInt16(HeaderText.hexDigit(self.byte) ?? 0)
+                        unit = unit << 4 | UInt16(PercentCoding.hexDigit(self.byte) ?? 0)
                         self.index += 1
                     }
                     units.append(unit)

@@ -1,3 +1,5 @@
+import WebAddresses
+
 /// How a read goes on when it has reached the tail.
 package enum LiveMode: String, Hashable, Sendable {
     case longPoll = "long-poll"
@@ -30,9 +32,9 @@ package struct ReadQuery: Hashable, Sendable {
         var cursor: String?
         for pair in query?.split(separator: "&") ?? [] {
             let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = HeaderText.percentDecoded(parts[0], plusIsSpace: true) else { continue }
+            guard let name = PercentCoding.decoded(parts[0], plusIsSpace: true) else { continue }
             guard name == "offset" || name == "live" || name == "cursor" else { continue }
-            guard let value = HeaderText.percentDecoded(parts.count > 1 ? parts[1] : "", plusIsSpace: true) else {
+            guard let value = PercentCoding.decoded(parts.count > 1 ? parts[1] : "", plusIsSpace: true) else {
                 throw StreamError(
                     name == "offset" ? .invalidOffset : .badRequest, "The parameter \(name) is not percent-encoded.")
             }

@@ -1,3 +1,5 @@
+import WebAddresses
+
 /// The names of streams: what stands in a path behind the stream root.
 package struct StreamNameRules: Hashable, Sendable {
     package var maximumBytes: Int
@@ -16,7 +18,7 @@ package struct StreamNameRules: Hashable, Sendable {
     /// - Parameter path: what follows the stream root, still percent-encoded, with or without one leading slash.
     package func name(path: Substring) throws(StreamError) -> String {
         if let name = self.plainName(path) { return name }
-        guard let decoded = HeaderText.percentDecoded(path) else {
+        guard let decoded = PercentCoding.decoded(path) else {
             throw StreamError(.invalidStreamName, "The path is not valid percent-encoded UTF-8.")
         }
         return try self.name(decoded: decoded.hasPrefix("/") ? String(decoded.dropFirst()) : decoded)

@@ -1,4 +1,5 @@
 import NIOCore
+import WebAddresses
 
 /// The durable part of the machine, as one JSON document.
 extension SubscriptionSet {
@@ -85,7 +86,7 @@ extension SubscriptionSet {
     }
 
     private static func bytes(hex: String) -> [UInt8]? {
-        let digits = hex.utf8.compactMap(HeaderText.hexDigit)
+        let digits = hex.utf8.compactMap(PercentCoding.hexDigit)
         guard digits.count == hex.utf8.count, digits.count % 2 == 0 else { return nil }
         return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
     }

@@ -1,3 +1,5 @@
+import WebAddresses
+
 /// The address of a webhook, checked so that a subscription can not make this service call what it should not.
 package struct WebhookURL: Hashable, Sendable {
     package let text: String

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import WebAddresses
 
 /// What a trusted proxy told about the client of a request. Everything is nil without one.
 package struct ForwardedClient: Hashable, Sendable {

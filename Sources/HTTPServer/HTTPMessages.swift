@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import WebAddresses
 
 /// A request whose body has arrived.
 package struct HTTPRequest: Sendable {
@@ -35,7 +36,7 @@ package struct HTTPRequest: Sendable {
         // What cannot be decoded stays as it is, and names nothing.
         self.path =
             self.rawPath.utf8.contains(UInt8(ascii: "%"))
-            ? Self.percentDecoded(self.rawPath, plusIsSpace: false) ?? self.rawPath : self.rawPath
+            ? PercentCoding.decoded(self.rawPath) ?? self.rawPath : self.rawPath
     }
 
     package var eventLoop: any EventLoop { self.connection.eventLoop }
@@ -67,38 +68,9 @@ package struct HTTPRequest: Sendable {
     package func queryValue(_ name: String) -> String? {
         for pair in self.query.split(separator: "&") {
             let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard Self.percentDecoded(String(halves[0]), plusIsSpace: true) == name else { continue }
-            return halves.count > 1 ? Self.percentDecoded(String(halves[1]), plusIsSpace: true) : ""
+            guard PercentCoding.decoded(halves[0], plusIsSpace: true) == name else { continue }
+            return halves.count > 1 ? PercentCoding.decoded(halves[1], plusIsSpace: true) : ""
         }
         return nil
-    }
-
-    /// RFC 3986 percent-decoding; nil if the result is not UTF-8 or an escape is cut short.
-    package static func percentDecoded(_ text: String, plusIsSpace: Bool) -> String? {
-        var bytes: [UInt8] = []
-        var iterator = text.utf8.makeIterator()
-        while let byte = iterator.next() {
-            switch byte {
-            case UInt8(ascii: "%"):
-                guard let high = iterator.next().flatMap(self.hexValue),
-                    let low = iterator.next().flatMap(self.hexValue)
-                else { return nil }
-                bytes.append(high << 4 | low)
-            case UInt8(ascii: "+") where plusIsSpace:
-                bytes.append(UInt8(ascii: " "))
-            default:
-                bytes.append(byte)
-            }
-        }
-        return String(validating: bytes, as: UTF8.self)
-    }
-
-    private static func hexValue(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): return byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): return byte - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): return byte - UInt8(ascii: "A") + 10
-        default: return nil
-        }
     }
 }

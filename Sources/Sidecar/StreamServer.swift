@@ -287,7 +287,7 @@ final class StreamServer: Sendable {
         if proxy.isEnabled {
             options.forwarded = ForwardedPolicy(
                 family: proxy.family == .xForwarded ? .xForwarded : proxy.family == .forwarded ? .forwarded : .none,
-                trusted: proxy.trusted.compactMap { IPNetwork("\($0)") }, identityHeader: proxy.identity?.header)
+                trusted: proxy.trusted, identityHeader: proxy.identity?.header)
         }
         do {
             return try await HTTPListener.bind(

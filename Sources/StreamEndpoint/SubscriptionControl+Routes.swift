@@ -5,6 +5,7 @@ import NIOHTTP1
 import NIOPosix
 import StreamDirectory
 import Synchronization
+import WebAddresses
 
 extension SubscriptionControl {
     private enum Target {
@@ -23,14 +24,14 @@ extension SubscriptionControl {
                 return
             }
             guard parts.count >= 2, parts[0] == "subscriptions",
-                let id = HTTPRequest.percentDecoded(String(parts[1]), plusIsSpace: false), !id.isEmpty
+                let id = PercentCoding.decoded(parts[1]), !id.isEmpty
             else { return nil }
             switch (parts.count, parts.count > 2 ? parts[2] : "") {
             case (2, _): self = .subscription(id)
             case (3, "streams"): self = .streams(id)
             case (4..., "streams"):
                 let rest = parts[3...].joined(separator: "/")
-                guard let name = HTTPRequest.percentDecoded(rest, plusIsSpace: false), !name.isEmpty else { return nil }
+                guard let name = PercentCoding.decoded(rest), !name.isEmpty else { return nil }
                 self = .stream(id, name: name.hasPrefix("/") ? String(name.dropFirst()) : name)
             case (3, "claim"): self = .claim(id)
             case (3, "ack"), (3, "callback"): self = .acknowledge(id)

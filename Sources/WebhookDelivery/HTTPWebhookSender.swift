@@ -6,6 +6,7 @@ import NIOPosix
 import NIOSSL
 import StreamEndpoint
 import Synchronization
+import WebAddresses
 
 #if canImport(Glibc)
     import Glibc

@@ -1,4 +1,5 @@
 import Testing
+import WebAddresses
 
 @testable import Configuration
 
@@ -89,7 +90,7 @@ struct StreamServerSettingsTests {
         tls.minimumVersion = .v12
         #expect(streams.transport.tls == tls)
         #expect(streams.proxy.family == .forwarded)
-        #expect(streams.proxy.trusted.map(\.description) == ["10.0.0.0/8", "192.0.2.7/32"])
+        #expect(streams.proxy.trusted == ["10.0.0.0/8", "192.0.2.7"].compactMap { IPNetwork($0) })
         #expect(streams.proxy.identity == .init(header: "X-User", requiresTLS: false))
         #expect(streams.logFilter == LogFilter(level: .warn, targets: ["http": .trace]))
         #expect(streams.warnings == [])

@@ -121,7 +121,8 @@ import Testing
                     try await harness.waitUntilEqual("pg-items", "items")
                 }
             }
-            try harness.losePower()
+            // Memory would leave nothing to look at.
+            if round < 3 || setting.mode != .memory { try harness.losePower() }
         }
         #expect(try await Self.controls(harness).filter { $0 != "truncate" } == ["snapshot-end"])
         try await harness.finish()
@@ -162,7 +163,8 @@ import Testing
                 break
             }
         }
-        #expect(crashes.count > 8)
+        // How many steps there are hangs on how much one crash takes back.
+        #expect(crashes.count > 5)
         try await harness.finish()
     }
 

@@ -19,10 +19,18 @@ package enum IPAddress: Hashable, Sendable {
         guard parts.count == 4 else { return nil }
         var value: UInt32 = 0
         for part in parts {
-            guard let number = HeaderText.decimal(part, maximum: 255) else { return nil }
-            value = value << 8 | UInt32(number)
+            guard let number = Self.decimal(part) else { return nil }
+            value = value << 8 | number
         }
         return value
+    }
+
+    /// A number up to 255 without leading zeros: resolvers differ in what those mean.
+    private static func decimal(_ text: Substring) -> UInt32? {
+        guard (1...3).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+            text.utf8.count == 1 || text.utf8.first != 0x30, let number = UInt32(text), number <= 255
+        else { return nil }
+        return number
     }
 
     private static func parseV6(_ text: Substring) -> IPAddress? {
@@ -54,7 +62,7 @@ package enum IPAddress: Hashable, Sendable {
                 guard let embedded = Self.parseV4(part) else { return nil }
                 groups += [UInt16(truncatingIfNeeded: embedded >> 16), UInt16(truncatingIfNeeded: embedded)]
             } else {
-                guard (1...4).contains(part.utf8.count), part.utf8.allSatisfy({ HeaderText.hexDigit($0) != nil }),
+                guard (1...4).contains(part.utf8.count), part.utf8.allSatisfy({ PercentCoding.hexDigit($0) != nil }),
                     let group = UInt16(part, radix: 16)
                 else { return nil }
                 groups.append(group)
@@ -63,17 +71,28 @@ package enum IPAddress: Hashable, Sendable {
         return groups
     }
 
+    /// From the 4 or 16 bytes of an address in network order.
+    package init?(bytes: some Collection<UInt8>) {
+        switch bytes.count {
+        case 4: self = .v4(bytes.reduce(0) { $0 << 8 | UInt32($1) })
+        case 16:
+            self = .v6(
+                high: bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) },
+                low: bytes.suffix(8).reduce(0) { $0 << 8 | UInt64($1) })
+        default: return nil
+        }
+    }
+
+    /// The address of version 4 that one of version 6 stands for (`::ffff:10.0.0.1`); every other is itself.
+    package var unmapped: IPAddress {
+        if case .v6(0, let low) = self, low >> 32 == 0xFFFF { .v4(UInt32(truncatingIfNeeded: low)) } else { self }
+    }
+
     /// Whether the address is the machine itself.
     package var isLoopback: Bool {
-        switch self {
-        case .v4(let value):
-            return value >> 24 == 127
-        case .v6(0, 1):
-            return true
-        case .v6(0, let low) where low >> 32 == 0xFFFF:
-            return IPAddress.v4(UInt32(truncatingIfNeeded: low)).isLoopback
-        default:
-            return false
+        switch self.unmapped {
+        case .v4(let value): value >> 24 == 127
+        case .v6(let high, let low): high == 0 && low == 1
         }
     }
 
