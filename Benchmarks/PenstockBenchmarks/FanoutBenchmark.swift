@@ -23,6 +23,7 @@ struct FanoutBenchmark {
         let table = try self.bench.makeTable(session)
         try SatelliteSubscriber.waitUntilKnown(table, port: sidecar.port)
         var nextRow = 0
+        try self.oneTransaction(session, sidecar, table, &nextRow)
         for count in [1, 50] {
             var clients: [SatelliteSubscriber] = []
             for number in 0..<count {
@@ -65,6 +66,63 @@ struct FanoutBenchmark {
                     limit: "bare NIO, same bytes \(Format.rate(bareRate, "frames"))", ratio: drainedRate / bareRate,
                     aim: "≥ 0.7×"))
         }
+    }
+
+    /// One transaction with many rows to many clients, from the COMMIT to the last byte at the last client; against the same bytes from
+    /// a bare server, from the request on. The median of several.
+    private func oneTransaction(
+        _ session: DatabaseSession, _ sidecar: SidecarProcess, _ table: String, _ nextRow: inout Int
+    ) throws {
+        let clientCount = self.bench.isQuick ? 50 : 200
+        let rows = 2_000
+        let rounds = 11
+        let clients = try (0..<clientCount).map {
+            try SatelliteSubscriber.start(port: sidecar.port, clientID: "one-\($0)", table: table)
+        }
+        let audience = Audience(clients, rows: rows)
+        var times: [Double] = []
+        var bytes = 0
+        for _ in 0..<rounds {
+            let before = clients[0].socket.receivedBytes
+            let end = audience.start()
+            try session.run(
+                "BEGIN; INSERT INTO \(table) SELECT i, 'some text of a row', 1 FROM generate_series(\(nextRow), \(nextRow + rows - 1)) i")
+            nextRow += rows
+            let begin = Clock.now
+            try session.run("COMMIT")
+            times.append(try end.join() - begin)
+            bytes = clients[0].socket.receivedBytes - before
+        }
+        let server = try BareServerProcess(log: self.bench.directory + "/bare.log")
+        defer { server.stop() }
+        let sockets = try (0..<clientCount).map { _ in
+            try WebSocketClient(port: server.port, path: "/", subprotocol: nil)
+        }
+        // Frames as long as the bare server can make them.
+        let frames = bytes / 60_000 + 1
+        var request = ByteBuffer()
+        WebSocketClient.appendFrame(BareServer.request(frames: frames, bytes: bytes / frames), to: &request)
+        var bare: [Double] = []
+        for _ in 0..<rounds {
+            let begin = Clock.now
+            for socket in sockets { try socket.send(request) }
+            var counts = [Int](repeating: 0, count: clientCount)
+            var waiting = Poller(sockets.map(\.descriptor))
+            while try waiting.wait(ready: { index in
+                try sockets[index].receive()
+                while try sockets[index].nextMessage() != nil { counts[index] += 1 }
+                return counts[index] < frames
+            }) {}
+            bare.append(Clock.now - begin)
+        }
+        let mine = times.sorted()[rounds / 2]
+        let theirs = bare.sorted()[rounds / 2]
+        self.bench.note(
+            Figure(
+                "one transaction of \(Format.count(Double(rows))) rows to \(clientCount) clients, COMMIT to last byte",
+                "\(Format.decimal(mine * 1_000, digits: 1)) ms",
+                limit: "bare NIO, same bytes \(Format.decimal(theirs * 1_000, digits: 1)) ms", ratio: theirs / mine,
+                aim: "≥ 0.7×"))
     }
 
     /// Inserts ``rows`` rows, a transaction each, over several connections.

@@ -8,7 +8,7 @@ final class WebSocketHandler: ChannelInboundHandler {
 
     private let socket: WebSocket
     private let session: any WebSocketSession
-    private let limits: HTTPLimits
+    private let maximumFragments: Int
     private var fragments: (opcode: WebSocketFrame.Opcode, bytes: ByteBuffer, count: Int)?
     /// Payload of the newest ping that has no answer yet. Older ones need none (RFC 6455, section 5.5.3), which bounds what a flood
     /// of pings can make us queue.
@@ -20,7 +20,7 @@ final class WebSocketHandler: ChannelInboundHandler {
     init(socket: WebSocket, session: any WebSocketSession, limits: HTTPLimits) {
         self.socket = socket
         self.session = session
-        self.limits = limits
+        self.maximumFragments = limits.webSocketFragments
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -74,7 +74,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         if var open = self.fragments {
             self.fragments = nil  // gives up this reference, so that the append does not copy
             guard open.bytes.readableBytes + bytes.readableBytes <= self.socket.maximumMessageBytes,
-                open.count < self.limits.webSocketFragments
+                open.count < self.maximumFragments
             else {
                 self.fail(.tooLarge)
                 return

@@ -11,7 +11,8 @@ import Satellite
 /// for is not looked up.
 final class SatelliteConnection: WebSocketSession, FanoutReceiver, PingWheelClient {
     private let socket: WebSocket
-    private let services: SatelliteServices
+    private let shared: SharedSatelliteServices
+    private var services: SatelliteServices { self.shared.value }
     private let fanout: LoopFanout
     private let baseLogger: Logger
     private var session: SatelliteSession
@@ -47,9 +48,10 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver, PingWheelClie
     private var largeReader: LargeTransactionReader?
     private var claimedID: String?
 
-    init(socket: WebSocket, services: SatelliteServices, logger: Logger) {
+    init(socket: WebSocket, services shared: SharedSatelliteServices, logger: Logger) {
+        let services = shared.value
         self.socket = socket
-        self.services = services
+        self.shared = shared
         self.fanout = services.hub.fanout(for: socket.eventLoop)
         self.baseLogger = logger
         self.session = SatelliteSession(

@@ -12,7 +12,7 @@ package enum SatelliteRoute {
 
     /// - Parameter status: nil when clients can be served, otherwise why not yet, in one word.
     package static func answer(
-        _ request: HTTPRequest, services: SatelliteServices, logger: Logger, status: String?
+        _ request: HTTPRequest, services: SharedSatelliteServices, logger: Logger, status: String?
     ) -> HTTPAnswer {
         guard WebSocketUpgrade.key(of: request.head) != nil else {
             return .reply(.text("Bad request", status: .badRequest))

@@ -34,6 +34,15 @@ package struct SatelliteServices: Sendable {
     }
 }
 
+/// The services in one place: a connection holds a reference instead of a copy of its own.
+package final class SharedSatelliteServices: Sendable {
+    let value: SatelliteServices
+
+    package init(_ value: SatelliteServices) {
+        self.value = value
+    }
+}
+
 /// Takes clients' transactions to the database.
 package protocol ClientWriter: Sendable {
     /// Applies a transaction after all earlier ones of the same client. Returns false if it cannot be taken now; `completion` is not

@@ -26,7 +26,7 @@ final class SidecarParts: Sendable {
     let clientState: ClientStateStore
     let writer: DirectWriter
     let schemaSource: DatabaseSchemaSource
-    let satellite: SatelliteServices
+    let satellite: SharedSatelliteServices
     let health: HealthRegistry
     /// Set where there is one.
     let mirror = SharedReference<MirrorService>()
@@ -78,12 +78,13 @@ final class SidecarParts: Sendable {
         var limits = SatelliteLimits()
         limits.endsSessionsOnExpiry = false
         let verifier = settings.tokenPolicy.map { TokenVerifier(policy: $0) }
-        self.satellite = SatelliteServices(
+        let services = SatelliteServices(
             hub: self.hub, clientState: clientState, snapshots: SnapshotFetcher(pool: pool, feed: self.feed),
             writer: DirectClientWriter(self.writer), instanceID: settings.instanceID, limits: limits
         ) { token in
             Self.authenticate(token, verifier, logger)
         }
+        self.satellite = SharedSatelliteServices(services)
     }
 
     private static func peers(_ peers: [FeedSettings.Peer], _ logger: Logger) -> Set<UInt32> {

@@ -23,6 +23,7 @@ final class EndpointHarness: Sendable {
     let pool: PostgresPool
     let hub: SatelliteHub
     let services: SatelliteServices
+    let shared: SharedSatelliteServices
     let store: ClientStateStore
     private let flusher: StoreFlusher
     private let writing: Task<Void, Never>
@@ -58,6 +59,7 @@ final class EndpointHarness: Sendable {
         ) { _ in .authenticated(.init(userID: "user")) }
         change(&services)
         self.services = services
+        self.shared = SharedSatelliteServices(services)
         self.writing = Task { await store.run() }
     }
 
@@ -109,7 +111,7 @@ final class ConnectionHarness: Sendable {
         try await channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).get()
         return try await channel.testingEventLoop.executeInContext {
             let socket = WebSocket(channel: channel, limits: HTTPLimits())
-            let connection = SatelliteConnection(socket: socket, services: endpoint.services, logger: silent)
+            let connection = SatelliteConnection(socket: socket, services: endpoint.shared, logger: silent)
             connection.opened()
             return ConnectionHarness(channel, endpoint, connection, socket)
         }

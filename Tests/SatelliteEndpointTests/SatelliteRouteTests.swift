@@ -81,7 +81,7 @@ import Testing
         let request = HTTPRequest(
             head: HTTPRequestHead(version: example.version, method: example.method, uri: "/ws", headers: headers),
             body: ByteBuffer())
-        switch SatelliteRoute.answer(request, services: endpoint.services, logger: silent, status: example.status) {
+        switch SatelliteRoute.answer(request, services: endpoint.shared, logger: silent, status: example.status) {
         case .reply(let reply):
             #expect(reply.status == example.refusal?.status)
             #expect(String(buffer: reply.body) == example.refusal?.text)
