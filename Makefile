@@ -38,6 +38,7 @@ install-ext-18: postgres-18
 ## Build and run -----------------------------------------------------------------------------------------------------
 
 # Exclusive access to memory is checked in the tests, whose build keeps the checks; a release does without their cost at every access.
+# Benchmarks/run names them as well.
 RELEASE_FLAGS := -Xswiftc -enforce-exclusivity=unchecked
 
 build: packages
