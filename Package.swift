@@ -18,6 +18,7 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let ssl = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let http2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
+let hpack = Target.Dependency.product(name: "NIOHPACK", package: "swift-nio-http2")
 // Our module keeps the plain name.
 let configurationAlias = ["Configuration": "SwiftConfiguration"]
 
@@ -96,7 +97,7 @@ let package = Package(
             "HTTPServer",
             [
                 "WebAddresses", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2,
-                logging,
+                hpack, logging,
                 crypto,
             ]),
         target(
@@ -176,7 +177,7 @@ let package = Package(
             "HTTPServerTests",
             [
                 "HTTPServer", "WebAddresses", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), nio("NIOEmbedded"), ssl,
-                http2, logging,
+                http2, hpack, logging,
             ]),
         tests("WebAddressesTests", ["WebAddresses"]),
         tests("DurableStreamsTests", ["DurableStreams", "WebAddresses", nio("NIOCore")]),

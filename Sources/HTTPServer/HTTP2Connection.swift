@@ -30,6 +30,7 @@ enum HTTP2Connection {
         ) { channel in
             channel.eventLoop.makeCompletedFuture {
                 let pipeline = channel.pipeline.syncOperations
+                try pipeline.addHandler(HTTP2FieldIndexing())
                 try pipeline.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
                 try pipeline.addHandler(
                     HTTPConnectionHandler(serving: serving, info: info, ticker: serving.ticker(of: channel.eventLoop)))

@@ -83,7 +83,7 @@ class Page:
                  # Keeps the program alive while the page works.
                  "--remote-debugging-port=0", f"--user-data-dir={self.directory / 'profile'}", address],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "HOME": str(self.directory)})
+                env={**os.environ, "HOME": str(self.directory), "TMPDIR": str(self.directory)})
 
     def _next(self, deadline):
         try:
