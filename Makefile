@@ -86,7 +86,6 @@ fuzz: debug
 bench: install-ext build
 	$(call say,'benchmarks: each figure is a ratio to a limit measured in the same run')
 	@Benchmarks/run
-	@scripts/install-packages wrk
 	@Benchmarks/streams/run
 
 check-imports:
