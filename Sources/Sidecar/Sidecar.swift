@@ -261,7 +261,7 @@ package struct Sidecar: Sendable {
     }
 }
 
-/// A service that is one closure.
+/// A service that is one closure, and ends without an error when it is cancelled.
 private struct ClosureService: Service, CustomStringConvertible {
     let description: String
     let body: @Sendable () async throws -> Void
@@ -271,5 +271,12 @@ private struct ClosureService: Service, CustomStringConvertible {
         self.body = body
     }
 
-    func run() async throws { try await self.body() }
+    func run() async throws {
+        do {
+            try await self.body()
+        } catch is CancellationError {
+            // It was told to end, perhaps before it was ready. An error would cut off the services that still drain; and if
+            // nobody told it, the group reports that it ended.
+        }
+    }
 }

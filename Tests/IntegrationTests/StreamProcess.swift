@@ -19,8 +19,9 @@ final class StreamProcess: Sendable {
         self.environment = [
             "DS_SERVER__BIND_ADDRESS": "127.0.0.1:\(self.port)", "DS_STORAGE__MODE": mode,
             "DS_STORAGE__DATA_DIR": "\(self.directory)/data", "DS_STORAGE__ACID_SHARD_COUNT": "4",
-            "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "1", "PATH": "/usr/bin:/bin",
-            "SWIFT_BACKTRACE": "enable=no",
+            "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "1",
+            "PENSTOCK_DATA_DIR": "\(self.directory)/feed", "PENSTOCK_SOCKET": "\(self.directory)/penstock.sock",
+            "PATH": "/usr/bin:/bin", "SWIFT_BACKTRACE": "enable=no",
         ].merging(environment) { $1 }
     }
 
@@ -45,16 +46,21 @@ final class StreamProcess: Sendable {
         self.process.withLock { if let child = $0 { _ = Foundation.kill(child, signal) } }
     }
 
-    func end(_ signal: Int32) {
+    /// Sends a signal and waits for the end.
+    ///
+    /// - Returns: the status as `waitpid` gives it: 0 for an end in order, -1 if nothing was running.
+    @discardableResult
+    func end(_ signal: Int32) -> Int32 {
         guard
             let child = self.process.withLock({ process in
                 defer { process = nil }
                 return process
             })
-        else { return }
+        else { return -1 }
         _ = Foundation.kill(child, signal)
         var status: Int32 = 0
         while waitpid(child, &status, 0) < 0 && errno == EINTR {}
+        return status
     }
 
     func waitUntilReady() async throws {
