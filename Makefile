@@ -78,7 +78,7 @@ test-clients: debug
 
 # The slow suites. CI runs a short slice of each as part of `make test`.
 test-crash: debug
-	@PENSTOCK_CRASH_TESTS=1 PENSTOCK_SIM_SEEDS=$${PENSTOCK_SIM_SEEDS:-1000} scripts/run-swift-tests 'StreamStore|Crash'
+	@PENSTOCK_CRASH_TESTS=1 PENSTOCK_SIM_SEEDS=$${PENSTOCK_SIM_SEEDS:-1000} scripts/run-swift-tests 'StreamStore|Crash|StreamKill|StreamHistory|StreamImport'
 
 fuzz: debug
 	@PENSTOCK_FUZZ_ROUNDS=$${PENSTOCK_FUZZ_ROUNDS:-1000000} scripts/run-swift-tests 'Fuzz|Verifier|Random'

@@ -58,6 +58,8 @@ let package = Package(
         .systemLibrary(name: "CLMDB", path: "Sources/CLMDB", providers: [.apt(["liblmdb-dev"])]),
         .target(name: "CStoreSupport"),
         .target(name: "CSQLText"),
+        // For tests: takes the place of system calls of the program that links it.
+        .target(name: "CFileTrap"),
 
         // Pure: no sockets, no files, no clocks.
         target("PostgresWire", [nio("NIOCore")]),
@@ -164,7 +166,7 @@ let package = Package(
 
         // For tests.
         target("TestSupport", ["ChildProcesses", "PostgresClient", "PostgresWire", nio("NIOCore")]),
-        target("StreamStoreTestSupport", ["StreamStore", nio("NIOCore")]),
+        target("StreamStoreTestSupport", ["CFileTrap", "StreamStore", nio("NIOCore")]),
 
         tests("PostgresWireTests", ["PostgresWire", nio("NIOCore")]),
         tests("CatalogTests", ["Catalog"]),
@@ -223,7 +225,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient",
-                "StreamStore",
+                "StreamStore", "StreamStoreTestSupport",
                 "TestSupport", "ChildProcesses", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), ssl, crypto,
                 logging,
                 .product(

@@ -74,6 +74,11 @@ package struct StreamState: Hashable, Sendable {
         return now >= expiry
     }
 
+    /// Sets the start of the countdown, also back: where it was written down ahead of itself.
+    package mutating func restartCountdown(at now: UInt64) {
+        self.lastTouched = now
+    }
+
     /// Starts the countdown of a sliding lifetime anew: for each read that reaches the service and each write.
     package mutating func touch(at now: UInt64) {
         self.lastTouched = max(self.lastTouched, now)

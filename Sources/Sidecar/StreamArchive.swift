@@ -55,8 +55,9 @@ package struct StreamArchive: ~Copyable {
     }
 
     private let directory: StreamDirectory
+    private let folder: String
     private let names: StreamNameRules
-    private static let formatVersion = 1
+    static let formatVersion = 1
 
     /// Opens the storage that a server with these settings would. Blocks.
     package init(_ settings: StreamServerSettings) throws {
@@ -68,6 +69,7 @@ package struct StreamArchive: ~Copyable {
                     """)
         }
         self.directory = try StreamServer.open(settings, SystemTime.milliseconds)
+        self.folder = settings.storage.dataDirectory
         self.names = StreamNameRules(
             maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
     }
@@ -158,127 +160,58 @@ package struct StreamArchive: ~Copyable {
 
     // MARK: Import
 
-    /// Checks the whole document first, then brings its streams in, one after the other. Offsets are given anew.
+    /// Checks the whole document first, then brings its streams in. Offsets are given anew.
+    ///
+    /// Whole or not at all: what is to be written is put down first, and an import that a crash or a fault cuts off is
+    /// finished when the storage is opened next, by a server too.
     package borrowing func importDocument(_ data: Data, onConflict: Conflict) throws -> ImportReport {
-        let document: Document
-        do {
-            document = try JSONDecoder().decode(Document.self, from: data)
-        } catch {
-            throw Failure(description: "The document is not an export: \(error)")
-        }
-        guard document.format_version == Self.formatVersion else {
-            throw Failure(
-                description:
-                    "The document has format version \(document.format_version); this version reads \(Self.formatVersion)."
-            )
-        }
-        let existing = Set(self.listings().map(\.view.name))
-        var plans: [(stream: Document.Stream, create: CreateRequest, payloads: [StreamPayload])] = []
+        var document = try StreamImport.document(data)
+        var existing: [String: StreamListing] = [:]
+        for listing in self.listings() { existing[listing.view.name] = listing }
+        var report = ImportReport()
         var seen = Set<String>()
+        var wanted: [Document.Stream] = []
         for stream in document.streams {
             guard seen.insert(stream.name).inserted else {
                 throw Failure(description: "The document holds the stream \(stream.name) twice.")
             }
             do {
                 _ = try self.names.name(decoded: stream.name)
-                plans.append((stream, try Self.createRequest(stream), try Self.payloads(stream)))
+                _ = try StreamImport.plan(stream)
             } catch let error as StreamError {
                 throw Failure(description: "The stream \(stream.name) cannot be imported: \(error.detail)")
             }
-            if existing.contains(stream.name), onConflict == .fail {
+            guard let present = existing[stream.name] else {
+                wanted.append(stream)
+                continue
+            }
+            switch onConflict {
+            case .fail:
                 throw Failure(
                     description: "The stream \(stream.name) exists already. Nothing was imported; see --on-conflict.")
-            }
-        }
-        var report = ImportReport()
-        for plan in plans {
-            if existing.contains(plan.stream.name) {
-                guard onConflict == .replace else {
-                    report.skipped += 1
-                    continue
+            case .skip: report.skipped += 1
+            case .replace:
+                guard !present.isSoftDeleted, present.forkCount == 0 else {
+                    throw Failure(
+                        description: "The stream \(stream.name) has forks, which need its data. Nothing was imported.")
                 }
-                try self.answer { self.directory.delete(plan.stream.name, now: self.now, reply: $0) }
+                wanted.append(stream)
                 report.replaced += 1
             }
-            _ = try self.answer { (reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void) in
-                self.directory.create(plan.stream.name, plan.create, now: self.now, reply: reply)
-            }
-            for (index, payload) in plan.payloads.enumerated() {
-                let isLast = index == plan.payloads.count - 1
-                try self.append(
-                    AppendRequest(
-                        contentType: plan.stream.config.content_type, payload: .success(payload),
-                        closes: plan.stream.closed && isLast), to: plan.stream.name)
-            }
-            if plan.stream.closed, plan.payloads.isEmpty {
-                try self.append(
-                    AppendRequest(contentType: nil, payload: nil, closes: true), to: plan.stream.name)
-            }
-            report.imported += 1
         }
-        return report
-    }
-
-    private borrowing func append(_ request: AppendRequest, to name: String) throws {
-        _ = try self.answer { (reply: @escaping @Sendable (Result<AppendOutcome, StreamError>) -> Void) in
-            self.directory.append(name, request, now: self.now, reply: reply)
-        }
-    }
-
-    private static func createRequest(_ stream: Document.Stream) throws -> CreateRequest {
-        guard let contentType = ContentType(stream.config.content_type) else {
-            throw StreamError(.badRequest, "\(stream.config.content_type) is no content type.")
-        }
-        var lifetime = Lifetime.none
-        if let seconds = stream.config.ttl_seconds { lifetime = .ttl(seconds: seconds) }
-        if let text = stream.config.expires_at {
-            guard let milliseconds = Timestamp.milliseconds(text) else {
-                throw StreamError(.badRequest, "\(text) is no date and time.")
-            }
-            lifetime = .deadline(milliseconds: milliseconds, text: text)
-        }
-        return CreateRequest(contentType: contentType, lifetime: lifetime)
-    }
-
-    private static func payloads(_ stream: Document.Stream) throws -> [StreamPayload] {
-        let contentType = ContentType(stream.config.content_type) ?? .octetStream
-        return try stream.messages.map { message in
-            guard let data = Data(base64Encoded: message.data_base64) else {
-                throw StreamError(.badRequest, "the message at \(message.offset) is not base64.")
-            }
-            // A message that is an array must stay one: the outer array is the one that is taken apart.
-            let body = contentType.isJSON ? Data("[".utf8) + data + Data("]".utf8) : data
-            return try StreamPayload.encode(body: ByteBuffer(bytes: body), contentType: contentType)
-        }
-    }
-
-    /// Waits for an answer of the directory, on this thread.
-    private borrowing func answer<Value: Sendable>(
-        _ ask: (@escaping @Sendable (Result<Value, StreamError>) -> Void) -> Void
-    ) throws -> Value {
-        let box = AnswerBox<Value>()
-        ask { box.fill($0) }
+        document.streams = wanted
+        report.imported = wanted.count
+        guard !wanted.isEmpty else { return report }
+        let pending = PendingImport(self.folder)
+        try pending.write(document)
         do {
-            return try box.wait().get()
-        } catch {
-            throw Failure(description: error.detail.isEmpty ? "\(error.code)" : error.detail)
+            try StreamImport.apply(document, to: self.directory)
+        } catch let failure as Failure {
+            throw Failure(
+                description:
+                    "The import stopped: \(failure.description) It is finished when the storage is opened next.")
         }
-    }
-}
-
-/// One answer, waited for by a thread that may block.
-private final class AnswerBox<Value: Sendable>: @unchecked Sendable {
-    // Why unchecked: written once before the signal, read once after it.
-    private var result: Result<Value, StreamError>?
-    private let semaphore = DispatchSemaphore(value: 0)
-
-    func fill(_ result: Result<Value, StreamError>) {
-        self.result = result
-        self.semaphore.signal()
-    }
-
-    func wait() -> Result<Value, StreamError> {
-        self.semaphore.wait()
-        return self.result ?? .failure(StreamError(.internalError))
+        try pending.remove()
+        return report
     }
 }

@@ -171,7 +171,16 @@ final class StreamServer: Sendable {
             configuration.limits.waitingChanges = settings.limits.maximumStorageJobs
         }
         do {
-            return try StreamDirectory.open(configuration, clock: clock)
+            let directory = try StreamDirectory.open(configuration, clock: clock)
+            if settings.storage.mode.usesDisk {
+                do {
+                    try PendingImport(settings.storage.dataDirectory).finish(in: directory)
+                } catch {
+                    try? directory.close()
+                    throw error
+                }
+            }
+            return directory
         } catch {
             throw Sidecar.StartError(
                 .initialisation,

@@ -34,9 +34,8 @@ final class AcidEngine: Sendable {
     }
 
     static func open(
-        _ configuration: StreamDirectoryConfiguration, shardCount: Int
+        _ configuration: StreamDirectoryConfiguration, shardCount: Int, fileSystem: any FileSystem
     ) throws(StoreError) -> (AcidEngine, RecoveredStreams) {
-        let fileSystem = PosixFileSystem()
         let root = configuration.directory + "/acid"
         let lock: any FileLock
         do throws(FileError) {
@@ -54,18 +53,25 @@ final class AcidEngine: Sendable {
             throw StoreError(error)
         }
         do throws(StoreError) {
-            try AcidLayout.check(root, shardCount: shardCount, fileSystem)
+            let isMade = try AcidLayout.check(root, shardCount: shardCount, fileSystem)
+            try Self.makeEnvironments(root, configuration, shardCount: shardCount, isMade: isMade, fileSystem)
             var recovery = AcidRecovery()
             var shards: [AcidShard] = []
             for number in 0..<shardCount {
-                let name = "shard_" + (number < 10 ? "0" : "") + String(number) + ".mdb"
                 let environment = try LMDBEnvironment(
-                    path: root + "/" + name, mapBytes: configuration.acidMapBytes, mapLimit: configuration.acidMapLimit)
+                    path: Self.path(root, number), mapBytes: configuration.acidMapBytes,
+                    mapLimit: configuration.acidMapLimit)
                 let garbage = try recovery.read(environment, number: UInt8(number))
                 shards.append(AcidShard(environment, garbage: garbage))
             }
-            do throws(FileError) { try fileSystem.syncDirectory(root) } catch { throw StoreError(error) }
             let recovered = try recovery.finished()
+            if !isMade {
+                // Why: another count of environments would look for these streams in the wrong places.
+                guard recovered.entries.isEmpty else {
+                    throw StoreError(.corrupt, "the store's layout is missing", file: root + "/layout.json")
+                }
+                try AcidLayout.write(root, shardCount: shardCount, fileSystem)
+            }
             return (AcidEngine(shards: shards, lock: lock, configuration: configuration), recovered)
         } catch {
             lock.release()
@@ -73,8 +79,48 @@ final class AcidEngine: Sendable {
         }
     }
 
+    private static func path(_ root: String, _ number: Int) -> String {
+        root + "/shard_" + (number < 10 ? "0" : "") + String(number) + ".mdb"
+    }
+
+    /// Makes the environments of a new store: each under another name first, so that none is ever found half made.
+    private static func makeEnvironments(
+        _ root: String, _ configuration: StreamDirectoryConfiguration, shardCount: Int, isMade: Bool,
+        _ fileSystem: any FileSystem
+    ) throws(StoreError) {
+        let names: Set<String>
+        do throws(FileError) {
+            names = Set(try fileSystem.list(root).map { root + "/" + $0 })
+        } catch {
+            throw StoreError(error)
+        }
+        for number in 0..<shardCount {
+            let path = Self.path(root, number)
+            guard !names.contains(path) else { continue }
+            guard !isMade else { throw StoreError(.corrupt, "a part of the store is missing", file: path) }
+            let new = path + ".new"
+            do throws(FileError) {
+                for left in [new, new + "-lock"] where names.contains(left) { try fileSystem.unlink(left) }
+            } catch {
+                throw StoreError(error)
+            }
+            try LMDBEnvironment.make(path: new, mapBytes: configuration.acidMapBytes)
+            do throws(FileError) {
+                try fileSystem.rename(new, to: path, replacing: true)
+                try fileSystem.unlink(new + "-lock")
+            } catch {
+                throw StoreError(error)
+            }
+        }
+        do throws(FileError) {
+            try fileSystem.syncDirectory(root)
+        } catch {
+            throw StoreError(error)
+        }
+    }
+
     func start(_ directory: StreamDirectory) {
-        for shard in self.shards { shard.start(directory, runsThread: self.configuration.runsThreads) }
+        for shard in self.shards { shard.start(directory, self.configuration) }
     }
 
     /// Where a stream that is no fork lies: by its name, for ever.
@@ -89,13 +135,25 @@ final class AcidEngine: Sendable {
         self.shards[Int(transaction.environment)].submit(change)
     }
 
+    /// The countdown of a stream is to be written down.
+    func touched(_ entry: StreamEntry) {
+        self.shards[Int(entry.environment)].touched(entry.state.identity.rawValue, at: entry.storedTouch)
+    }
+
     func flush() {
         for shard in self.shards { shard.commitWaiting() }
     }
 
+    /// Commits what waits, and does what the threads leave for quiet moments.
+    func checkpoint() throws(StoreError) {
+        for shard in self.shards { try shard.tidyUp() }
+    }
+
     func close() throws(StoreError) {
-        for shard in self.shards { shard.stop() }
-        let failure = self.shards.compactMap { $0.failure }.first
+        var failure: StoreError?
+        for shard in self.shards {
+            do throws(StoreError) { try shard.stop() } catch { failure = failure ?? error }
+        }
         self.lock.release()
         if let failure { throw failure }
     }

@@ -18,8 +18,10 @@ enum AcidLayout {
         """
     }
 
-    /// Checks the layout, or writes it for a new store.
-    static func check(_ directory: String, shardCount: Int, _ fileSystem: PosixFileSystem) throws(StoreError) {
+    /// Checks the layout. False when there is none: the store is new, or its making was cut off.
+    static func check(
+        _ directory: String, shardCount: Int, _ fileSystem: any FileSystem
+    ) throws(StoreError) -> Bool {
         guard (1...256).contains(shardCount), shardCount & (shardCount - 1) == 0 else {
             throw StoreError(.invalidState, "the shard count must be a power of two from 1 to 256, not \(shardCount)")
         }
@@ -28,9 +30,30 @@ enum AcidLayout {
             let names = try fileSystem.list(directory)
             if names.contains("layout.json") {
                 let found = try Self.read(path, fileSystem)
-                guard found != Self.text(shardCount: shardCount) else { return }
+                guard found != Self.text(shardCount: shardCount) else { return true }
                 throw FileError(.open, found, number: SystemError.exists)
             }
+            return false
+        } catch {
+            guard error.number == SystemError.exists, error.operation == .open else { throw StoreError(error) }
+            let count = Self.number("shard_count", in: error.path)
+            let reason =
+                if Self.number("format_version", in: error.path) != Self.formatVersion {
+                    "the store has another format version than \(Self.formatVersion)"
+                } else if let count, count != shardCount {
+                    "the store was made with \(count) shards, and \(shardCount) are configured; the count is fixed"
+                } else {
+                    "the layout of the store is not known here"
+                }
+            throw StoreError(.unsupportedFormat, reason, file: path)
+        }
+    }
+
+    /// Writes the layout: from then on the store is made, and each environment has to be there.
+    static func write(_ directory: String, shardCount: Int, _ fileSystem: any FileSystem) throws(StoreError) {
+        let path = directory + "/layout.json"
+        do throws(FileError) {
+            let names = try fileSystem.list(directory)
             if names.contains("layout.json.tmp") { try fileSystem.unlink(path + ".tmp") }
             let file = try fileSystem.open(path + ".tmp", .createNew)
             let text = Array(Self.text(shardCount: shardCount).utf8)
@@ -47,21 +70,11 @@ enum AcidLayout {
             try fileSystem.rename(path + ".tmp", to: path, replacing: true)
             try fileSystem.syncDirectory(directory)
         } catch {
-            guard error.number == SystemError.exists, error.operation == .open else { throw StoreError(error) }
-            let count = Self.number("shard_count", in: error.path)
-            let reason =
-                if Self.number("format_version", in: error.path) != Self.formatVersion {
-                    "the store has another format version than \(Self.formatVersion)"
-                } else if let count, count != shardCount {
-                    "the store was made with \(count) shards, and \(shardCount) are configured; the count is fixed"
-                } else {
-                    "the layout of the store is not known here"
-                }
-            throw StoreError(.unsupportedFormat, reason, file: path)
+            throw StoreError(error)
         }
     }
 
-    private static func read(_ path: String, _ fileSystem: PosixFileSystem) throws(FileError) -> String {
+    private static func read(_ path: String, _ fileSystem: any FileSystem) throws(FileError) -> String {
         let file = try fileSystem.open(path, .readOnly)
         var bytes = [UInt8](repeating: 0, count: 4096)
         let result = bytes.withUnsafeMutableBytes { target -> Result<Int, FileError> in

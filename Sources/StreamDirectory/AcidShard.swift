@@ -11,6 +11,8 @@ final class AcidShard: Sendable {
         var waiting: [Change] = []
         /// Streams whose records are still to be removed.
         var garbage: [UInt64]
+        /// Streams that were read, and from when on their countdown is to be written down.
+        var touches: [UInt64: UInt64] = [:]
         var isStopping = false
         var failure: StoreError?
         var thread: StoreThread?
@@ -40,10 +42,10 @@ final class AcidShard: Sendable {
     var failure: StoreError? { self.state.withLock { $0.failure } }
     var commits: CommitStatistics { self.state.withLock { $0.commits } }
 
-    func start(_ directory: StreamDirectory, runsThread: Bool) {
+    func start(_ directory: StreamDirectory, _ configuration: StreamDirectoryConfiguration) {
         self.directory.withLock { $0.directory = directory }
-        guard runsThread else { return }
-        let thread = StoreThread { self.run() }
+        guard configuration.runsThreads else { return }
+        let thread = StoreThread { self.run(configuration.checkpointInterval) }
         self.state.withLock { $0.thread = thread }
     }
 
@@ -55,7 +57,12 @@ final class AcidShard: Sendable {
         if wasEmpty { self.signal.raise() }
     }
 
-    func stop() {
+    func touched(_ identity: UInt64, at time: UInt64) {
+        self.state.withLock { $0.touches[identity] = time }
+    }
+
+    /// Commits what waits and ends the thread. Throws when something could not be committed.
+    func stop() throws(StoreError) {
         let thread = self.state.withLock { state in
             state.isStopping = true
             defer { state.thread = nil }
@@ -64,16 +71,26 @@ final class AcidShard: Sendable {
         self.signal.raise()
         thread?.join()
         self.commitWaiting()
+        self.committing.withLock { _ in self.storeTouches() }
         // What a full disk kept from being committed.
-        self.drop(
-            self.state.withLock { state in
-                defer { state.waiting = [] }
-                return state.waiting
-            }, StoreError(.closed, "the storage is closed"))
+        let left = self.state.withLock { state in
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+        self.drop(left, StoreError(.closed, "the storage is closed"))
+        if let failure = self.failure { throw failure }
+        if !left.isEmpty { throw StoreError(.diskFull, "the disk is full", file: self.environment.path) }
     }
 
-    private func run() {
+    private func run(_ interval: Duration) {
+        let clock = ContinuousClock()
+        // Sooner than the interval, which bounds how long a touch is not on the disk.
+        var nextTouches = clock.now
         while true {
+            if clock.now >= nextTouches {
+                self.committing.withLock { _ in self.storeTouches() }
+                nextTouches = clock.now + interval * 0.6
+            }
             let (hasWork, hasGarbage, isStopping, isFull) = self.state.withLock {
                 (!$0.waiting.isEmpty, !$0.garbage.isEmpty, $0.isStopping, $0.isFull)
             }
@@ -116,29 +133,47 @@ final class AcidShard: Sendable {
                 return state.isFull
             }
             guard let directory = self.directory.withLock({ $0.directory }) else { return }
-            if wasFull { directory.changeCondition(to: .healthy) }
+            if wasFull { directory.partIsFull(false, wasFull: true) }
             directory.settle(changes)
         }
+    }
+
+    func tidyUp() throws(StoreError) {
+        self.commitWaiting()
+        self.committing.withLock { _ in self.storeTouches() }
+        while self.state.withLock({ $0.failure == nil && !$0.isFull && !$0.garbage.isEmpty }) {
+            self.committing.withLock { _ in self.removeGarbage() }
+        }
+        let (failure, isFull) = self.state.withLock { ($0.failure, $0.isFull) }
+        if let failure { throw failure }
+        if isFull { throw StoreError(.diskFull, "the disk is full", file: self.environment.path) }
     }
 
     private func failed(_ fault: LMDBEnvironment.Fault, _ changes: [Change]) {
         let error = fault.storeError(self.environment.path)
         guard fault.isDiskFull || fault.isMapFull else {
-            self.state.withLock { $0.failure = error }
+            self.state.withLock { state in
+                state.failure = error
+                state.garbage = []
+            }
             self.directory.withLock { $0.directory }?.changeCondition(to: .failed(error))
             return self.drop(changes, error)
         }
+        // Tidying up is left for the next start; only what somebody waits for makes the disk count as full.
+        if changes.isEmpty { return self.state.withLock { $0.garbage = [] } }
         // Kept, and tried again.
-        self.state.withLock { state in
+        let wasFull = self.state.withLock { state in
             state.waiting = changes + state.waiting
-            state.isFull = true
+            defer { state.isFull = true }
+            return state.isFull
         }
-        self.directory.withLock { $0.directory }?.changeCondition(to: .diskFull)
+        self.directory.withLock { $0.directory }?.partIsFull(true, wasFull: wasFull)
     }
 
     private func drop(_ changes: [Change], _ error: StoreError) {
-        guard !changes.isEmpty else { return }
-        self.directory.withLock { $0.directory }?.drop(changes, .storageFailed(error))
+        guard !changes.isEmpty, let directory = self.directory.withLock({ $0.directory }) else { return }
+        directory.drop(changes, .storageFailed(error))
+        directory.namesLeft(changes)
     }
 
     /// One transaction for all of it: the last state of each stream, every append.
@@ -190,6 +225,34 @@ final class AcidShard: Sendable {
         }
     }
 
+    /// Writes down when countdowns began, into the states as they are committed.
+    private func storeTouches() {
+        let (touches, isUsable) = self.state.withLock { ($0.touches, $0.failure == nil && !$0.isFull) }
+        guard !touches.isEmpty, isUsable else { return }
+        let environment = self.environment
+        do throws(LMDBEnvironment.Fault) {
+            var encoded = ByteBuffer()
+            try environment.write { transaction throws(LMDBEnvironment.Fault) in
+                for (identity, time) in touches {
+                    let key = LMDBEnvironment.key(identity)
+                    // Gone, or not there yet: its creation has its time.
+                    guard var value = try environment.get(environment.streams, key, in: transaction),
+                        var state = StreamState(decoding: &value)
+                    else { continue }
+                    state.touch(at: time)
+                    encoded.clear()
+                    state.encode(into: &encoded)
+                    try environment.put(environment.streams, key, encoded, in: transaction)
+                }
+            }
+            self.state.withLock { state in
+                for (identity, time) in touches where state.touches[identity] == time { state.touches[identity] = nil }
+            }
+        } catch {
+            self.failed(error, [])
+        }
+    }
+
     /// Removes some records of a stream that is gone.
     private func removeGarbage() {
         guard let identity = self.state.withLock({ $0.garbage.last }) else { return }
@@ -217,8 +280,7 @@ final class AcidShard: Sendable {
             }
             if isDone { self.state.withLock { state in state.garbage.removeAll { $0 == identity } } }
         } catch {
-            // Left for the next start; a full disk or a fault shows with the next change.
-            self.state.withLock { $0.garbage = [] }
+            self.failed(error, [])
         }
     }
 }
@@ -227,6 +289,7 @@ extension StreamDirectory {
     /// Settles changes that were committed together.
     func settle(_ changes: [Change]) {
         var batch = DeliveryBatch()
+        defer { self.namesLeft(changes) }
         for change in changes {
             self.shard(of: change.entry).withLock {
                 self.settle(change, bytes: ByteBuffer(), batch: &batch)
@@ -234,5 +297,16 @@ extension StreamDirectory {
             for other in change.collected { self.shard(of: other).withLock { self.dropTail(of: other) } }
         }
         batch.deliver()
+    }
+
+    /// Lets creations go on that waited for deletions among these changes. To be called without any lock.
+    func namesLeft(_ changes: [Change]) {
+        for change in changes where change.kind == .delete {
+            let removed = Set(change.transaction?.removed ?? [])
+            for entry in [change.entry] + change.collected where removed.contains(entry.state.identity) {
+                let shard = self.shard(of: entry)
+                for resume in shard.withLock({ shard.leaving.settled(entry.state.name) }) { resume() }
+            }
+        }
     }
 }

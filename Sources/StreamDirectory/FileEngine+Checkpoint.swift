@@ -90,7 +90,7 @@ extension FileEngine {
     private static func job(_ entry: StreamEntry) -> Job {
         entry.flags.remove(.isDirty)
         return Job(
-            entry: entry, isRemoved: entry.isRemoved, state: entry.state, lastRecordEnd: entry.lastRecordEnd,
+            entry: entry, isRemoved: entry.isRemoved, state: entry.stateToStore, lastRecordEnd: entry.lastRecordEnd,
             checkpointedTail: entry.checkpointedTail, placement: entry.placement, indexCount: entry.indexCount,
             snapshotOffset: entry.snapshotOffset, mayHaveFiles: entry.flags.contains(.mayHaveFiles))
     }

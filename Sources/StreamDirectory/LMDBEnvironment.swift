@@ -73,6 +73,7 @@ final class LMDBEnvironment: @unchecked Sendable {
                 }
             }
             (self.streams, self.records, self.garbage) = (tables[0], tables[1], tables[2])
+            try self.commitAnew()
         } catch {
             throw error.storeError(path)
         }
@@ -82,6 +83,26 @@ final class LMDBEnvironment: @unchecked Sendable {
         mdb_env_close(self.environment)
         pthread_rwlock_destroy(self.mapLock)
         self.mapLock.deallocate()
+    }
+
+    /// Makes durable what was found, by one more commit.
+    ///
+    /// Why: a process that ended inside a commit may have left the page that makes it valid in the system's cache alone.
+    /// From here on readers see that commit, so it has to stay. A sync is not enough: after one that failed, the cache
+    /// holds pages that no later sync will write. A new commit writes such a page of its own.
+    private func commitAnew() throws(Fault) {
+        let key = Self.key(0)
+        try self.write { transaction throws(Fault) in
+            let next = try self.get(self.streams, key, in: transaction)
+            try self.put(
+                self.streams, key, next ?? ByteBuffer(integer: 1, endianness: .little, as: UInt64.self), in: transaction
+            )
+        }
+    }
+
+    /// Makes an empty one, durably but for its name.
+    static func make(path: String, mapBytes: Int) throws(StoreError) {
+        _ = try LMDBEnvironment(path: path, mapBytes: mapBytes, mapLimit: mapBytes)
     }
 
     static func check(_ code: Int32) throws(Fault) {
@@ -107,10 +128,29 @@ final class LMDBEnvironment: @unchecked Sendable {
                 try Self.check(mdb_txn_commit(transaction))
                 return
             } catch {
-                guard error.isMapFull, self.mapBytes < self.mapLimit else { throw error }
+                guard error.isMapFull, self.mapBytes < self.mapLimit else {
+                    // Why: where a write comes short for want of room, LMDB says that the disk has failed. The
+                    // transaction is undone either way, and writes all of its pages again when it is tried again.
+                    guard error.isDiskFull || (error.code == EIO && self.hasNoRoom) else { throw error }
+                    throw Fault(code: self.isUsable ? ENOSPC : EIO)
+                }
                 try self.grow()
             }
         }
+    }
+
+    /// False after a fault in the last step of a commit, from which LMDB does not go on.
+    private var isUsable: Bool {
+        var transaction: OpaquePointer?
+        guard mdb_txn_begin(self.environment, nil, UInt32(MDB_RDONLY), &transaction) == 0 else { return false }
+        mdb_txn_abort(transaction)
+        return true
+    }
+
+    private var hasNoRoom: Bool {
+        var status = statvfs()
+        guard statvfs(self.path, &status) == 0 else { return false }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize) < 1 << 20
     }
 
     private func grow() throws(Fault) {
@@ -153,6 +193,23 @@ final class LMDBEnvironment: @unchecked Sendable {
             return code
         }
         try Self.check(code)
+    }
+
+    func get(
+        _ table: MDB_dbi, _ key: ByteBuffer, in transaction: OpaquePointer
+    ) throws(Fault) -> ByteBuffer? {
+        var result: ByteBuffer?
+        let code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            var keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            var value = MDB_val()
+            let code = mdb_get(transaction, table, &keyValue, &value)
+            if code == 0 {
+                result = ByteBuffer(bytes: UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size))
+            }
+            return code
+        }
+        if code != MDB_NOTFOUND { try Self.check(code) }
+        return result
     }
 
     /// Missing ones are no error.

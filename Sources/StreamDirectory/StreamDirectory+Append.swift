@@ -84,11 +84,12 @@ extension StreamDirectory {
                 payloadCount: effect.payloadCount, messageCount: effect.messageCount, target: target,
                 completion: StreamCompletion(.append(reply, entry.state.outcome(of: effect))),
                 transaction: AcidChange(
-                    environment: entry.environment, states: [entry.state], removed: [], payload: body,
+                    environment: entry.environment, states: [entry.stateToStore], removed: [], payload: body,
                     payloadEnd: entry.state.tail, messageCount: effect.messageCount))
             self.began(change)
             engine.submit(change)
         }
+        entry.storedTouch = max(entry.storedTouch, entry.state.lastTouched)
         self.reschedule(entry)
     }
 

@@ -156,6 +156,15 @@ extension StreamDirectory {
             throw StreamError(.payloadTooLarge, "The stream would exceed its size limit.")
         }
         if let error = self.admissionError(byteCount: count) { throw error }
+        if case .acid(let engine) = self.engine {
+            let environment = source?.environment ?? engine.environment(for: name)
+            let waits = self.shards[self.shardIndex(hash)].leaving.wait(for: name, environment: environment) {
+                [weak self] in
+                guard let self else { return reply(.failure(StreamError(.unavailable, "The server is stopping."))) }
+                self.create(name, request, now: now, target: target, reply: reply)
+            }
+            if waits { return }
+        }
         let identity = StreamIdentity(rawValue: self.nextIdentity.wrappingAdd(1, ordering: .relaxed).oldValue)
         let state = StreamState(
             identity: identity, name: name, configuration: configuration, payloadCount: count,
@@ -169,7 +178,7 @@ extension StreamDirectory {
         if case .acid(let engine) = self.engine {
             entry.environment = source?.environment ?? engine.environment(for: name)
             var states = [state]
-            if var parent = source?.state {
+            if var parent = source?.stateToStore {
                 parent.forkCount += 1
                 states.append(parent)
             }

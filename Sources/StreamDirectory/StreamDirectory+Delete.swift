@@ -59,7 +59,7 @@ extension StreamDirectory {
             var transaction: AcidChange?
             if case .acid = self.engine {
                 let states = steps.compactMap { entry, step -> StreamState? in
-                    var state = entry.state
+                    var state = entry.stateToStore
                     switch step {
                     case .softDelete: state.isSoftDeleted = true
                     case .release: state.forkCount -= 1
@@ -87,6 +87,11 @@ extension StreamDirectory {
                 }
             }
             for (other, step) in steps { self.apply(step, to: other) }
+            if case .acid = self.engine {
+                for other in removed {
+                    self.shard(of: other).leaving.began(other.state.name, environment: other.environment)
+                }
+            }
             self.began(change)
             switch self.engine {
             case .memory:

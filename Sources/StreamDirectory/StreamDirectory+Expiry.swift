@@ -23,6 +23,7 @@ extension StreamDirectory {
     /// with what is there. Returns how many streams went.
     @discardableResult
     package func sweep(now: UInt64) -> Int {
+        self.renewKept(now: now)
         var count = 0
         while let entry = self.expiries.withLock({ $0.popDue(now: now) }) {
             let shard = self.shard(of: entry)
@@ -61,12 +62,49 @@ extension StreamDirectory {
 
     /// Starts the countdown of a sliding lifetime anew. The shard is locked.
     func touch(_ entry: StreamEntry, now: UInt64) {
-        guard case .ttl(let seconds) = entry.state.configuration.lifetime else { return }
-        let before = entry.state.lastTouched
+        guard case .ttl = entry.state.configuration.lifetime else { return }
         entry.state.touch(at: now)
-        // Why not always: a stream that is read all the time would be in every checkpoint.
-        if case .files = self.engine, entry.state.lastTouched - before > min(seconds * 50, 10_000) {
-            self.shard(of: entry).markDirty(entry)
+        self.storeTouch(of: entry)
+    }
+
+    /// Has the start of the countdown written down, later than it is: so a stream that is read all the time is written
+    /// now and then only, and no restart takes a renewal back that the disk had time for. The shard is locked.
+    private func storeTouch(of entry: StreamEntry) {
+        guard entry.state.lastTouched + Self.touchMargin > entry.storedTouch else { return }
+        entry.storedTouch = entry.state.lastTouched &+ Self.touchAdvance
+        switch self.engine {
+        case .memory: break
+        case .files: self.shard(of: entry).markDirty(entry)
+        case .acid(let engine): engine.touched(entry)
         }
+    }
+
+    /// How far ahead of a read a stored countdown begins, and how near to that the next one is stored, in milliseconds.
+    static let touchAdvance: UInt64 = 30_000
+    private static let touchMargin: UInt64 = 7000
+
+    /// A live reader has come: while it stays, the countdown begins anew again and again. The shard is locked.
+    func keep(_ entry: StreamEntry) {
+        guard case .ttl = entry.state.configuration.lifetime, !entry.flags.contains(.isKept) else { return }
+        entry.flags.insert(.isKept)
+        self.keptEntries.withLock { $0.append(entry) }
+    }
+
+    private func renewKept(now: UInt64) {
+        let entries = self.keptEntries.withLock { entries in
+            defer { entries = [] }
+            return entries
+        }
+        let kept = entries.filter { entry in
+            self.shard(of: entry).withLock {
+                guard entry.hasObservers, !entry.isRemoved else {
+                    entry.flags.remove(.isKept)
+                    return false
+                }
+                self.touch(entry, now: now)
+                return true
+            }
+        }
+        self.keptEntries.withLock { $0 += kept }
     }
 }

@@ -69,6 +69,7 @@ extension StreamDirectory {
         let id = self.nextObserver.wrappingAdd(1, ordering: .relaxed).oldValue
         let observer = TailObserver(entry: entry, id: id, target: target, waitsBeyond: waitsBeyond, body: body)
         entry.inUse.observers[id] = observer
+        self.keep(entry)
         return observer
     }
 

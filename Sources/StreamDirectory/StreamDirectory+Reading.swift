@@ -213,7 +213,8 @@ extension StreamDirectory {
                     all.append(
                         StreamListing(
                             view: entry.view, messageCount: entry.state.messageCount, byteCount: entry.durableTail,
-                            isSoftDeleted: entry.state.isSoftDeleted))
+                            isSoftDeleted: entry.state.isSoftDeleted,
+                            forkCount: Int(entry.state.forkCount), environment: Int(entry.environment)))
                 }
             }
         }

@@ -37,15 +37,19 @@ package final class StreamDirectory: Sendable {
     let stateOfHealth = Mutex<StreamDirectoryCondition>(.healthy)
     /// Whether changes are taken: a copy of the above for the fast path.
     let takesChanges = Atomic<Bool>(true)
+    /// `acid`: environments that have no room.
+    let fullCount = Atomic<Int>(0)
     let conditionObservers = Mutex<[@Sendable (StreamDirectoryCondition) -> Void]>([])
     let expiries = Mutex(ExpiryHeap())
+    /// Streams with a sliding lifetime that had live readers lately.
+    let keptEntries = Mutex<[StreamEntry]>([])
     let contentTypes = ContentTypePool()
     let maintenance = MaintenanceThread()
 
     /// Opens a directory, or makes one. Blocks: brings everything into the state that the last process answered for.
     ///
     /// - Parameters:
-    ///   - fileSystem: For tests of file modes; LMDB has the machine's own.
+    ///   - fileSystem: For tests. The environments of `acid` are files of LMDB, which it opens and writes by itself.
     ///   - clock: Milliseconds since 1970, for what happens by itself.
     /// - Throws: `StoreError`: damage, a layout of another kind, a lock held by another process.
     package static func open(
@@ -61,7 +65,8 @@ package final class StreamDirectory: Sendable {
             engine.start(directory)
             return directory
         case .acid(let shards):
-            let (engine, recovered) = try AcidEngine.open(configuration, shardCount: shards)
+            let (engine, recovered) = try AcidEngine.open(
+                configuration, shardCount: shards, fileSystem: fileSystem)
             let directory = StreamDirectory(configuration, engine: .acid(engine), recovered: recovered, clock: clock)
             engine.start(directory)
             return directory
@@ -86,6 +91,10 @@ package final class StreamDirectory: Sendable {
             total += entry.state.tail - entry.base
             tails += Int(entry.state.tail - entry.checkpointedTail)
             entry.flags.insert(.isVisible)
+            // A stored countdown begins ahead of itself; here it begins now.
+            if entry.state.lastTouched > now, entry.state.lastTouched - now <= Self.touchAdvance {
+                entry.state.restartCountdown(at: now)
+            }
             if entry.state.isClosed { entry.flags.insert(.isDurablyClosed) }
             entry.durableTail = entry.state.tail
         }
@@ -139,6 +148,14 @@ package final class StreamDirectory: Sendable {
         for observer in self.conditionObservers.withLock({ $0 }) { observer(condition) }
     }
 
+    /// One of several parts of the storage has no room, or has room again: the whole takes changes when all have.
+    func partIsFull(_ isFull: Bool, wasFull: Bool) {
+        if isFull != wasFull { self.fullCount.wrappingAdd(isFull ? 1 : -1, ordering: .acquiringAndReleasing) }
+        if !isFull, self.fullCount.load(ordering: .acquiring) == 0 { self.changeCondition(to: .healthy) }
+        // Why a second look: another part may have become full in between.
+        if self.fullCount.load(ordering: .acquiring) > 0 { self.changeCondition(to: .diskFull) }
+    }
+
     var conditionError: StreamError? {
         switch self.condition {
         case .healthy: nil
@@ -180,9 +197,14 @@ package final class StreamDirectory: Sendable {
         }
     }
 
-    /// Puts what lies in memory and in the write-ahead log away into files, and cuts the log. Blocks.
+    /// Makes what is waiting durable and puts it where it stays: in files, with the log cut; `acid`: removes what
+    /// deleted streams have left. Blocks.
     package func checkpoint() throws(StoreError) {
-        if case .files(let engine) = self.engine { try engine.checkpoint(self) }
+        switch self.engine {
+        case .memory: break
+        case .files(let engine): try engine.checkpoint(self)
+        case .acid(let engine): try engine.checkpoint()
+        }
     }
 
     // MARK: - Closing

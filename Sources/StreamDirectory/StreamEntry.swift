@@ -31,8 +31,8 @@ final class StreamEntry: @unchecked Sendable {
         static let mayHaveFiles = Flags(rawValue: 32)
         /// Its files are not what was written; readings of them fail.
         static let isDamaged = Flags(rawValue: 64)
-        /// The sliding deadline moved and no change since has recorded it.
-        static let isTouched = Flags(rawValue: 128)
+        /// It is in the list of streams with a sliding lifetime that live readers keep.
+        static let isKept = Flags(rawValue: 128)
     }
 
     /// What was decided, durable or not.
@@ -47,6 +47,8 @@ final class StreamEntry: @unchecked Sendable {
     var snapshotOffset = StreamEntry.noSnapshot
     /// Entries in its index file.
     var indexCount: UInt64 = 0
+    /// The start of the countdown as the disk will have it: by reads it is moved ahead of itself.
+    var storedTouch: UInt64
     /// What it was forked from.
     var source: StreamEntry?
     var live: LiveStream?
@@ -63,12 +65,19 @@ final class StreamEntry: @unchecked Sendable {
         self.hash = hash
         self.source = source
         let base = state.configuration.fork?.position ?? 0
+        self.storedTouch = state.lastTouched
         self.durableTail = base
         self.checkpointedTail = base
     }
 
     /// Where its own bytes begin: behind those that a fork inherits.
     var base: UInt64 { self.state.configuration.fork?.position ?? 0 }
+    /// The state as it is written down outside of a change.
+    var stateToStore: StreamState {
+        var state = self.state
+        state.touch(at: self.storedTouch)
+        return state
+    }
     var isVisible: Bool { self.flags.contains(.isVisible) }
     var isRemoved: Bool { self.flags.contains(.isRemoved) }
     var pendingCount: Int { self.live?.pendingCount ?? 0 }

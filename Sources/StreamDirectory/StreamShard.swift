@@ -12,6 +12,8 @@ final class StreamShard: @unchecked Sendable {
     /// What the next checkpoint has to do.
     var dirty: [StreamEntry] = []
     var statistics = ShardStatistics()
+    /// `acid`: names that another environment may not take yet.
+    var leaving = LeavingNames()
     /// For the heads of records.
     var scratch = ByteBuffer()
 

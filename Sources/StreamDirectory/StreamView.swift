@@ -100,6 +100,10 @@ package struct StreamListing: Sendable {
     /// With what a fork inherits.
     package var byteCount: UInt64
     package var isSoftDeleted: Bool
+    /// Living forks of it.
+    package var forkCount = 0
+    /// `acid`: the number of the environment that holds it.
+    package var environment = 0
 }
 
 /// One append as stored: for exports and for readers that need the ends of appends.

@@ -70,6 +70,17 @@ struct SimulatedDisk: Sendable {
             self.sizes = []
         }
 
+        /// Brings one range to the disk as it is now, and nothing else.
+        mutating func persist(_ range: Range<Int>) {
+            guard !range.isEmpty else { return }
+            var sectors: [Int: [UInt8]] = [:]
+            for sector in (range.lowerBound / SimulatedDisk.sectorCount)...((range.upperBound - 1) / SimulatedDisk.sectorCount) {
+                sectors[sector] = self.sector(sector)
+                self.dirty[sector] = nil
+            }
+            self.persist(sectors, size: max(self.durable.count, min(range.upperBound, self.contents.count)))
+        }
+
         /// What survives: each dirty sector old or as it was at some time since.
         mutating func persistSome(_ fate: Fate, using random: inout SplitMix) {
             var survivors: [Int: [UInt8]] = [:]
@@ -173,6 +184,14 @@ struct SimulatedDisk: Sendable {
         self.unsyncedChanges.removeAll { isInside($0.path) }
         self.durableEntries = self.durableEntries.filter { !isInside($0.key) }
         self.durableEntries.merge(self.entries.filter { isInside($0.key) }) { _, new in new }
+    }
+
+    /// The file of a name, made if there is none.
+    mutating func inode(at path: String) -> Int {
+        if let inode = self.entries[path] { return inode }
+        self.inodes.append(Inode())
+        self.apply(.create(path, self.inodes.count - 1))
+        return self.inodes.count - 1
     }
 
     mutating func create(_ path: String) throws(FileError) -> Int {

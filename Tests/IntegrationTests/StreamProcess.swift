@@ -46,6 +46,12 @@ final class StreamProcess: Sendable {
         self.process.withLock { if let child = $0 { _ = Foundation.kill(child, signal) } }
     }
 
+    /// Another command of the program, with the server's settings. Its process is the caller's to wait for.
+    func spawn(_ arguments: [String]) throws -> pid_t {
+        try ChildProcess.spawn(
+            [SidecarProcess.programPath] + arguments, environment: self.environment, output: "\(self.directory)/log")
+    }
+
     /// Sends a signal and waits for the end.
     ///
     /// - Returns: the status as `waitpid` gives it: 0 for an end in order, -1 if nothing was running.

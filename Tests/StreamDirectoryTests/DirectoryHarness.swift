@@ -68,7 +68,9 @@ final class DirectoryHarness {
         change(&configuration)
         self.configuration = configuration
         let now = self.now
-        self.directory = try StreamDirectory.open(configuration, fileSystem: self.disk) { now.value }
+        self.directory = try StreamDirectory.open(
+            configuration, fileSystem: mode == .acid ? PosixFileSystem() : self.disk
+        ) { now.value }
     }
 
     deinit {
@@ -109,7 +111,9 @@ final class DirectoryHarness {
 
     private func reopen() throws {
         let now = self.now
-        self.directory = try StreamDirectory.open(self.configuration, fileSystem: self.disk) { now.value }
+        self.directory = try StreamDirectory.open(
+            self.configuration, fileSystem: self.mode == .acid ? PosixFileSystem() : self.disk
+        ) { now.value }
     }
 
     // MARK: - Calls

@@ -68,4 +68,38 @@ import Testing
         harness.now.value += 70_000
         #expect(harness.directory.sweep(now: harness.now.value) == 70)
     }
+
+    /// Reads alone, near to each other: each renews the life, and a start takes none back that the disk had time for.
+    @Test(arguments: TestMode.onDisk)
+    func aStartKeepsWhatReadsHaveRenewed(_ mode: TestMode) throws {
+        let harness = try DirectoryHarness(mode)
+        _ = try harness.create("a", lifetime: .ttl(seconds: 100), body: "x")
+        for _ in 0..<60 {
+            harness.now.value += 5000
+            _ = try harness.read("a")
+            try harness.directory.checkpoint()
+        }
+        try harness.losePower()
+        harness.now.value += 99_999
+        _ = try harness.lookup("a")
+        // Nor is it made much longer, however often it starts.
+        for _ in 0..<5 { try harness.losePower() }
+        harness.now.value += 30_001
+        #expect(harness.code { try harness.lookup("a") } == .notFound)
+    }
+
+    @Test(arguments: TestMode.onDisk)
+    func aStartKeepsWhatALiveReaderHasKept(_ mode: TestMode) throws {
+        let harness = try DirectoryHarness(mode)
+        _ = try harness.create("a", lifetime: .ttl(seconds: 60))
+        _ = try harness.directory.observe("a", now: harness.now.value) { _ in }.get()
+        for _ in 0..<400 {
+            harness.now.value += 1000
+            #expect(harness.directory.sweep(now: harness.now.value) == 0)
+            if harness.now.value % 5000 == 0 { try harness.directory.checkpoint() }
+        }
+        try harness.losePower()
+        harness.now.value += 54_000
+        _ = try harness.lookup("a")
+    }
 }
