@@ -29,7 +29,7 @@ struct RequestTests {
     @Test func plainPathsAreTakenLikeTheirEscapedTwins() {
         let alphabet = Array("ad._/~\u{7F} ")
         var paths = [""]
-        for _ in 0..<5 { paths += paths.flatMap { path in alphabet.map { path + String($0) } } }
+        for _ in 0..<4 { paths += paths.flatMap { path in alphabet.map { path + String($0) } } }
         for path in Set(paths) where !path.isEmpty {
             // The escape of the last byte that is no slash leads through the general rules.
             guard let last = path.lastIndex(where: { $0 != "/" }), let byte = path[last].utf8.first else { continue }
