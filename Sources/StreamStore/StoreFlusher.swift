@@ -69,7 +69,7 @@ package final class StoreFlusher: Sendable {
     }
 
     /// Runs file work of a log apart from any pass.
-    func exclusively<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+    package func exclusively<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         try self.pass.withLock { _ throws(Failure) in try body() }
     }
 

@@ -73,6 +73,15 @@ import Testing
         }
     }
 
+    /// Waits until a stream is longer; ends early when the others have failed.
+    private func growth(of name: String, beyond position: UInt64, _ directory: StreamDirectory) async throws {
+        let (grown, told) = AsyncStream<Void>.makeStream()
+        let observer = try directory.wait(name, beyond: position, now: Self.clock()) { _ in told.finish() }.get()
+        for await _ in grown {}
+        directory.cancel(observer, now: Self.clock())
+        try Task.checkCancellation()
+    }
+
     /// Numbers that each writer appended, in order of the stream.
     private func numbers(_ text: String) -> [String: [Int]] {
         var numbers: [String: [Int]] = [:]
@@ -118,12 +127,7 @@ import Testing
                             let reading = try directory.read(name, from: position, limit: 700, now: Self.clock()).get()
                             seen += String(buffer: try reading.bytes())
                             if reading.isAtTail, seen.utf8.count < 2900 {
-                                await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-                                    let result = directory.wait(name, beyond: reading.end, now: Self.clock()) { _ in
-                                        continuation.resume()
-                                    }
-                                    if case .failure = result { continuation.resume() }
-                                }
+                                try await self.growth(of: name, beyond: reading.end, directory)
                             }
                         }
                         #expect(try self.text(directory, name).hasPrefix(seen))
