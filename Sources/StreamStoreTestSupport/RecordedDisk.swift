@@ -32,7 +32,10 @@ package final class RecordedDisk: SimulatedStorage, Sendable {
     package static var isAvailable: Bool { penstock_trap_is_available() == 1 }
 
     package convenience init(seed: UInt64, faults: FaultyFileSystem.Faults = FaultyFileSystem.Faults()) throws {
-        try self.init(SimulatedDisk(random: SplitMix(seed: seed), faults: faults))
+        var disk = SimulatedDisk(random: SplitMix(seed: seed), faults: faults)
+        // LMDB counts on it: what makes a commit valid lies in one sector.
+        disk.keepsSectorsWhole = true
+        try self.init(disk)
     }
 
     private init(_ disk: SimulatedDisk) throws {

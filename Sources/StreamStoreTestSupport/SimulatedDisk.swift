@@ -150,6 +150,9 @@ struct SimulatedDisk: Sendable {
     var locks: Set<String> = []
     var operationCount = 0
     var isOff = false
+    /// Whether what a write leaves undone begins where a sector does. Otherwise a write may end inside one, which is
+    /// more than a system does and what formats with checksums bear.
+    var keepsSectorsWhole = false
 
     init(random: SplitMix, faults: FaultyFileSystem.Faults) {
         self.random = random
@@ -201,15 +204,22 @@ struct SimulatedDisk: Sendable {
         return self.inodes.count - 1
     }
 
+    /// How much of a write is done that is to be done in part.
+    private func cut(_ done: Int, of count: Int, at position: Int) -> Int {
+        guard self.keepsSectorsWhole, done < count else { return done }
+        return max(0, (position + done) / Self.sectorCount * Self.sectorCount - position)
+    }
+
     mutating func write(_ bytes: [UInt8], at position: Int, to inode: Int, path: String) throws(FileError) -> Int {
         if let number = self.nextFailure() {
-            let done = Int.random(in: 0...bytes.count, using: &self.random)
+            let done = self.cut(Int.random(in: 0...bytes.count, using: &self.random), of: bytes.count, at: position)
             self.inodes[inode].write(bytes[..<done], at: position)
             throw FileError(.write, path, number: number)
         }
         var count = bytes.count
         if count > 1, Double.random(in: 0..<1, using: &self.random) < self.faults.shortWriteChance {
-            count = Int.random(in: 1..<count, using: &self.random)
+            let cut = self.cut(Int.random(in: 1..<count, using: &self.random), of: count, at: position)
+            if cut > 0 { count = cut }
         }
         if let quota = self.faults.quota {
             let used = Set(self.entries.values).reduce(0) { $0 + self.inodes[$1].contents.count }
@@ -272,6 +282,7 @@ struct SimulatedDisk: Sendable {
                 }
             if isKept { change.apply(to: &entries) }
         }
+        next.keepsSectorsWhole = self.keepsSectorsWhole
         next.inodes = self.inodes
         for index in next.inodes.indices {
             next.inodes[index].persistSome(fate, using: &self.random)

@@ -116,7 +116,8 @@ final class MirrorHarness: Sendable {
         var configuration = StreamDirectoryConfiguration(
             mode: setting.mode, directory: isSimulated ? "/data" : folder + "/streams")
         configuration.lockCount = 4
-        return try StreamDirectory.open(configuration, fileSystem: disk, clock: Self.clock)
+        return try StreamDirectory.open(
+            configuration, fileSystem: isSimulated ? disk : PosixFileSystem(), clock: Self.clock)
     }
 
     var directory: StreamDirectory { self.state.withLock { $0.directory } }

@@ -23,13 +23,17 @@ extension DirectorySimulation {
         let number = self.history.count
         let isChange = expected != nil && expected != self.model
         let first = Box<Result<Outcome, StreamError>?>(nil)
+        let isAccepted = Box<Bool?>(nil)
+        self.lastAnswer = isAccepted
         call { result in
             first.value = result
             switch result {
             case .success:
+                isAccepted.value = true
                 if expected == nil { answers.wrong.value = "\(what) should have been refused" }
                 if isChange { answers.settled.change { $0[place] = max($0[place], number) } }
             case .failure(let error):
+                isAccepted.value = false
                 if expected != nil, !Self.isRefusedByDisk(error) { answers.wrong.value = "\(what) got \(error)" }
             }
         }
@@ -57,6 +61,12 @@ extension DirectorySimulation {
             self.answers.settled.value[removal.environment] < removal.number
         else { return }
         for _ in 0..<2 { self.flush(directory) }
+        guard self.lastAnswer.value != true else { return }
+        // A full disk: it was refused after all, or still waits, undecided, and then nothing more is asked for.
+        self.history.removeLast()
+        let last = self.history.count - 1
+        self.answers.settled.change { $0 = $0.map { min($0, last) } }
+        if self.lastAnswer.value == nil { self.endsEarly = true }
     }
 
     mutating func payload() -> String {
@@ -100,7 +110,7 @@ extension DirectorySimulation {
         ) { reply in
             directory.create(name, request, now: 0, reply: reply)
         }
-        if isNew { self.settleRemoval(of: name, before: place, directory) }
+        if isNew, self.lastAnswer.value != false { self.settleRemoval(of: name, before: place, directory) }
     }
 
     mutating func fork(_ name: String, _ directory: StreamDirectory) {
@@ -138,7 +148,7 @@ extension DirectorySimulation {
         self.request("fork \(name) of \(sourceName)", in: place, leadingTo: expected) { reply in
             directory.create(name, request, now: 0, reply: reply)
         }
-        if isNew { self.settleRemoval(of: name, before: place, directory) }
+        if isNew, self.lastAnswer.value != false { self.settleRemoval(of: name, before: place, directory) }
     }
 
     mutating func append(_ name: String, _ directory: StreamDirectory) {
@@ -214,6 +224,8 @@ extension DirectorySimulation {
 
     mutating func expire(_ directory: StreamDirectory) {
         self.now += UInt64.random(in: 0...100_000, using: &self.random)
+        // What a full disk did not let go is looked at again after a while.
+        guard self.now >= self.nextSweep else { return }
         var next = self.model
         var states: [DirectoryModel] = []
         let due = next.streams.filter { !$0.value.isSoftDeleted && ($0.value.deadline ?? .max) <= self.now }
@@ -231,6 +243,7 @@ extension DirectorySimulation {
             self.answers.wrong.value = "\(count) streams expired, \(states.count) were due"
             return
         }
+        if count < states.count { self.nextSweep = self.now + 5000 }
         if count > 0 {
             for state in states { self.took(state) }
         }

@@ -137,6 +137,13 @@ extension DirectorySimulation {
                 description:
                     "\(name) has \(found.tail) bytes, expected \(stream.content.count), closed \(found.isClosed)")
         }
+        // Streams of one name after each other may differ in nothing else.
+        var deadline: UInt64?
+        if case .deadline(let milliseconds, _) = found.configuration.lifetime { deadline = milliseconds }
+        let source = stream.source.flatMap { model.name(of: $0) }
+        guard deadline == stream.deadline, found.configuration.fork?.sourceName == source else {
+            throw Violation(description: "\(name) is another stream of the name")
+        }
         try self.checkReading(name, directory, stream, limit: 1 << 20)
         try self.probe(name, directory, stream)
     }

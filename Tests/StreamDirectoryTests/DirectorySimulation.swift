@@ -47,6 +47,12 @@ struct DirectorySimulation {
     /// Where the last stream of a name lay, and the number of the change that removed it.
     var removals: [String: (environment: Int, number: Int)] = [:]
     var nextIncarnation = 1
+    /// What the last request was told so far: accepted, refused, or nothing.
+    var lastAnswer = Box<Bool?>(nil)
+    /// The model can say no more about this generation.
+    var endsEarly = false
+    /// Before this, expiries that failed are not tried again.
+    var nextSweep: UInt64 = 0
     var now: UInt64 = 1_000_000
     let fixedFaults: FaultyFileSystem.Faults?
     /// How many steps a generation with fixed faults has.
@@ -161,10 +167,15 @@ struct DirectorySimulation {
     // MARK: - A generation
 
     mutating func generation() throws -> Ending {
+        self.nextSweep = 0
         guard let directory = try self.open() else { return self.endingAfterFailure() }
         for _ in 0..<(self.fixedFaults == nil ? Int.random(in: 1...80, using: &self.random) : self.fixedSteps) {
             try self.step(directory)
             if let wrong = self.answers.wrong.value { throw Violation(description: wrong) }
+            if self.endsEarly {
+                self.endsEarly = false
+                return self.endingAfterFailure()
+            }
             switch directory.condition {
             case .failed:
                 self.failedGenerations += 1
