@@ -99,6 +99,8 @@ struct FeedCore: Sendable {
                 let large = LargeTransaction(
                     header: header, relations: relations, offsets: self.pieceOffsets + [span.offset])
                 self.stored(.large(large), cost: 256 + 8 * large.pieceCount, logEnd: span.end)
+                // Readers wait for it.
+                self.log.log.hurry()
                 self.pieceOffsets = []
             case .definition(let relation, let message):
                 guard

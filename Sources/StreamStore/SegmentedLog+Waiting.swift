@@ -75,7 +75,12 @@ extension SegmentedLog {
             state.waiters.append(Waiter(id: id ?? 0, end: end, body: body))
             return nil
         }
-        if let result { body(result) }
+        if let result { body(result) } else { self.hurry() }
+    }
+
+    /// Has what is pending written now, where the flusher would wait for more.
+    package func hurry() {
+        self.flusher.hurry()
     }
 
     func hasRoom(_ state: borrowing State) -> Bool {

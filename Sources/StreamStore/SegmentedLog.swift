@@ -167,14 +167,15 @@ package final class SegmentedLog: Sendable {
                 .recordTooLarge, "\(payloadCount) bytes are over the limit of \(self.configuration.recordByteLimit)")
         }
         let total = RecordHeader.byteCount + payloadCount
-        let (outcome, mustEnqueue) = try self.state.withLock { state throws(StoreError) -> (AppendOutcome, Bool) in
+        let (outcome, mustEnqueue, isMuch) = try self.state.withLock {
+            state throws(StoreError) -> (AppendOutcome, Bool, Bool) in
             try Self.checkTakesAppends(state)
             guard
                 state.pendingByteCount == 0
                     || state.pendingByteCount + UInt64(total) <= self.configuration.pendingByteLimit
             else {
                 state.metrics.fullCount += 1
-                return (.full, false)
+                return (.full, false, false)
             }
             let offset = state.nextOffset
             let chunk = self.chunk(for: total, in: &state)
@@ -203,9 +204,13 @@ package final class SegmentedLog: Sendable {
             state.metrics.bytesAppended += UInt64(total)
             let mustEnqueue = !state.isEnqueued
             state.isEnqueued = true
-            return (.appended(LogSpan(offset: offset, end: offset + UInt64(total))), mustEnqueue)
+            return (
+                .appended(LogSpan(offset: offset, end: offset + UInt64(total))), mustEnqueue,
+                state.pendingByteCount > self.configuration.pendingByteLimit / 8
+            )
         }
         if mustEnqueue { self.flusher.enqueue(self) }
+        if isMuch { self.flusher.hurry() }
         return outcome
     }
 

@@ -23,6 +23,8 @@ package final class StoreFlusher: Sendable {
         var served = 0
         var syncDuration = Duration.zero
         var pacing: (@Sendable () -> Void)?
+        /// Somebody waits for the next pass, or much is pending.
+        var isUrgent = false
     }
 
     private let state = Mutex(State())
@@ -31,12 +33,16 @@ package final class StoreFlusher: Sendable {
     private let signal = ThreadSignal()
     private let thread = Mutex<StoreThread?>(nil)
     private let retryMilliseconds: Int
+    private let lingerMilliseconds: Int
 
     /// - Parameters:
     ///   - startsThread: False for tests that call `flushPending()` themselves.
     ///   - retryMilliseconds: How long after a write that found the disk full it is tried again.
-    package init(startsThread: Bool = true, retryMilliseconds: Int = 250) {
+    ///   - lingerMilliseconds: How long appends for which nobody waits may lie in memory, for more to come. A waiter of a
+    ///     log, or an eighth of what may be pending in one, ends that at once.
+    package init(startsThread: Bool = true, retryMilliseconds: Int = 250, lingerMilliseconds: Int = 0) {
         self.retryMilliseconds = retryMilliseconds
+        self.lingerMilliseconds = lingerMilliseconds
         if startsThread { self.thread.withLock { $0 = StoreThread { self.run() } } }
     }
 
@@ -54,6 +60,7 @@ package final class StoreFlusher: Sendable {
                 state.stalled.removeAll(keepingCapacity: true)
                 state.served = 0
                 state.syncDuration = .zero
+                state.isUrgent = false
                 return logs
             }
             let outcomes = logs.map { $0.writePending() }
@@ -96,6 +103,16 @@ package final class StoreFlusher: Sendable {
         self.signal.raise()
     }
 
+    /// Whether appends are kept back until somebody waits for them.
+    var lingers: Bool { self.lingerMilliseconds > 0 }
+
+    /// Ends the lingering: the next pass begins now.
+    func hurry() {
+        guard self.lingers else { return }
+        self.state.withLock { $0.isUrgent = true }
+        self.signal.raise()
+    }
+
     /// Tries again at once what the disk had no room for.
     func retryNow() {
         let isStalled = self.state.withLock { state in
@@ -126,13 +143,24 @@ package final class StoreFlusher: Sendable {
         usleep(UInt32(min(nanoseconds / 1000 / 16, 250)))
     }
 
+    private func linger() {
+        let clock = ContinuousClock()
+        let end = clock.now.advanced(by: .milliseconds(self.lingerMilliseconds))
+        while !self.state.withLock({ $0.isUrgent || $0.isStopping }) {
+            let left = clock.now.duration(to: end) / .milliseconds(1)
+            guard left > 0 else { return }
+            // Why rounded up: less than a millisecond would be no wait at all.
+            self.signal.wait(milliseconds: Int(left.rounded(.up)))
+        }
+    }
+
     private func run() {
         while true {
             let (hasWork, isStalled, isStopping) = self.state.withLock {
                 (!$0.dirty.isEmpty, !$0.stalled.isEmpty, $0.isStopping)
             }
             if hasWork {
-                self.gather()
+                if self.lingers { self.linger() } else { self.gather() }
                 self.state.withLock { $0.pacing }?()
                 self.flushPending()
             } else if isStopping {

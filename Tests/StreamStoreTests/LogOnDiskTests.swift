@@ -78,6 +78,35 @@ import Testing
         return log
     }
 
+    /// Nothing here waits for the hour to pass.
+    @Test func flusherThatLingersGathersUntilSomebodyWaitsOrMuchIsPending() async throws {
+        try await self.withDirectory { directory in
+            let flusher = StoreFlusher(lingerMilliseconds: 3_600_000)
+            let log = try SegmentedLog.open(
+                directory: directory, fileSystem: PosixFileSystem(), flusher: flusher,
+                configuration: LogConfiguration(pendingByteLimit: 80_000))
+            for _ in 0..<50 { _ = try self.end(log.append(kind: 1, key: 1, payload: ByteBuffer(integer: 1))) }
+            let last = try self.end(log.append(kind: 1, key: 1, payload: ByteBuffer(integer: 2)))
+            #expect(log.metrics.syncs.count == 0)
+            try await log.waitUntilDurable(last)
+            #expect(log.metrics.syncs.count == 1)
+
+            let (durable, continuation) = AsyncStream.makeStream(of: UInt64.self)
+            log.onDurable { continuation.yield($0) }
+            let large = try self.end(log.append(kind: 1, key: 1, payload: ByteBuffer(repeating: 0, count: 20_000)))
+            for await end in durable where end >= large { break }
+
+            _ = try self.end(log.append(kind: 1, key: 1, payload: ByteBuffer(integer: 3)))
+            try log.close()
+            flusher.stop()
+            let again = try SegmentedLog.open(
+                directory: directory, fileSystem: PosixFileSystem(), flusher: StoreFlusher(startsThread: false))
+            #expect(again.metrics.segmentCount == 1)
+            #expect(again.durableEnd == large + 40)
+            try again.close()
+        }
+    }
+
     @Test func aPausedWriterGoesOnWhenThereIsRoom() async throws {
         try await self.withDirectory { directory in
             let flusher = StoreFlusher()
