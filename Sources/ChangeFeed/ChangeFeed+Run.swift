@@ -130,8 +130,36 @@ extension ChangeFeed {
         log.log.onDurable { [weak self, weak log] end in
             guard let self, let log else { return }
             self.logBecameDurable(end, of: log) { position in
-                self.currentSink.withLock { $0 }?.transport?.acknowledge(position)
+                guard let safe = self.acknowledgeable(position) else { return }
+                self.currentSink.withLock { $0 }?.transport?.acknowledge(safe)
             }
+            if self.options.heldBackBytes != nil { self.trimMemory(of: log) }
+        }
+    }
+
+    /// How much of what is stored the server may forget; nil for nothing new.
+    ///
+    /// Why less than all where the log is in memory: the next process begins with none, and clients that resume get from the server
+    /// what this one still has.
+    private func acknowledgeable(_ position: LSN) -> LSN? {
+        guard let heldBack = self.options.heldBackBytes else { return position }
+        let safe = LSN(rawValue: position.rawValue - min(heldBack, position.rawValue))
+        return self.confirmed.withLock { confirmed in
+            guard safe > confirmed else { return nil }
+            confirmed = safe
+            return safe
+        }
+    }
+
+    /// Keeps a log in memory within its bounds while much comes.
+    private func trimMemory(of log: ChangeLog) {
+        let retention = self.options.retentionBytes
+        guard log.totalBytes > retention, !self.isTrimming.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        // Why elsewhere: this is the flusher's thread, which trimming waits for.
+        NIOThreadPool.singleton.submit { [weak self] _ in
+            // What goes wrong is told by the next look at the log.
+            try? log.trim(toBytes: retention)
+            self?.isTrimming.store(false, ordering: .releasing)
         }
     }
 
@@ -145,6 +173,7 @@ extension ChangeFeed {
     private func prepareSlot() async throws {
         let facts = try await self.database.facts(slot: self.options.slotName)
         try await self.settle()
+        if case .present(let confirmed, _) = facts.presence { self.confirmed.withLock { $0 = confirmed } }
         let (identity, stored) = self.core.withLock { core in (core?.log.identity, core?.log.recovered.stored) }
         let known = max(stored ?? .zero, self.core.withLock { $0?.acknowledged } ?? .zero)
         let decision = SlotDecision.decide(
@@ -156,6 +185,10 @@ extension ChangeFeed {
             }
             self.core.withLock { $0?.assembler.transportRestarted(referenceXID: facts.nextXID) }
         case .begin(let create, let dropFirst):
+            if create, self.options.heldBackBytes != nil {
+                // Why: what a process before this one had is not known, and only the slot could have gone on from there.
+                try await self.onStartOver("the replication slot is made anew")
+            }
             let base = try await self.slotPosition(facts, create: create, dropFirst: dropFirst)
             try await self.beginEpoch(1, base: base, facts)
         case .startOver(let reason, let create, let dropFirst):
@@ -201,6 +234,7 @@ extension ChangeFeed {
         self.logger.info(
             "replication slot created",
             metadata: ["slot": "\(self.options.slotName)", "lsn": "\(position)"])
+        self.confirmed.withLock { $0 = position }
         return position
     }
 
@@ -271,7 +305,8 @@ extension ChangeFeed {
         defer { watch.cancel() }
         try await self.supervise {
             try await self.database.replicate(
-                slot: self.options.slotName, publication: self.options.publication, from: position, sink: sink
+                slot: self.options.slotName, publication: self.options.publication, from: position,
+                confirmed: self.options.heldBackBytes == nil ? position : self.confirmed.withLock { $0 }, sink: sink
             ) { started in
                 sink.attach(started)
                 stream.withLock { $0 = started }

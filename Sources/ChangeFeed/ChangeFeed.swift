@@ -25,6 +25,10 @@ package final class ChangeFeed: Service, Sendable {
     let slot = Mutex(SlotStateMachine())
     /// What the running transport delivers to, and through which acknowledgements go back.
     let currentSink = Mutex<Sink?>(nil)
+    /// What the server is known to take for safe, where the slot is held back.
+    let confirmed = Mutex(LSN.zero)
+    /// Whether a trim of a log in memory is under way.
+    let isTrimming = Atomic(false)
     private let observers = Mutex<[@Sendable () -> Void]>([])
 
     /// - Parameters:

@@ -18,8 +18,12 @@ package protocol FeedDatabase: Sendable {
     func expectsWorker() async throws -> Bool
 
     /// Streams over a replication connection until it ends; returns when `stop` was asked for and the slot is free again.
+    ///
+    /// - Parameters:
+    ///   - position: What follows it is streamed.
+    ///   - confirmed: What the server is told to be safe until `acknowledge` says more.
     func replicate(
-        slot: String, publication: String, from position: LSN, sink: any FeedSink,
+        slot: String, publication: String, from position: LSN, confirmed: LSN, sink: any FeedSink,
         started: @escaping @Sendable (any ReplicationStream) -> Void
     ) async throws
 }

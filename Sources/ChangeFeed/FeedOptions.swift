@@ -1,3 +1,5 @@
+import StreamStore
+
 /// How the feed gets its changes.
 package enum FeedTransportChoice: String, Sendable, CaseIterable {
     /// The extension's worker when there is one, a replication connection otherwise.
@@ -21,6 +23,9 @@ package struct FeedOptions: Sendable {
     package var retentionBytes: UInt64
     /// Bytes of transactions held in memory (`ELECTRIC_TXN_CACHE_SIZE`).
     package var cacheBytes: Int
+    /// Bytes of WAL by which the slot is held back, so that a process that begins with an empty log gets them again; nil
+    /// where the log outlives the process. The log is in memory then, and a replication connection is used.
+    package var heldBackBytes: UInt64?
     /// Bytes of one transaction that are held before it is written out in pieces.
     package var pieceBytes = 1024 * 1024
 
@@ -37,5 +42,20 @@ package struct FeedOptions: Sendable {
         self.logDirectory = logDirectory
         self.retentionBytes = retentionBytes
         self.cacheBytes = cacheBytes
+    }
+
+    /// The same without a disk: what was to be kept on it is what the slot is held back by, and the log shares the memory for
+    /// transactions with the window before it.
+    package func inMemory(flusher: StoreFlusher) -> (options: FeedOptions, store: LogStore) {
+        var options = self
+        options.transport = .replication
+        options.heldBackBytes = self.retentionBytes
+        let window = self.cacheBytes / 4
+        options.cacheBytes = window
+        options.retentionBytes = UInt64(self.cacheBytes - window)
+        let configuration = LogConfiguration(
+            segmentByteCount: min(max(options.retentionBytes / 16, 64 << 10), 64 << 20),
+            pendingByteLimit: min(max(UInt64(window), 1 << 20), 32 << 20))
+        return (options, LogStore(fileSystem: MemoryFileSystem(), flusher: flusher, configuration: configuration))
     }
 }

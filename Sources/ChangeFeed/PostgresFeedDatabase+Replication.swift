@@ -12,12 +12,12 @@ import Synchronization
 
 extension PostgresFeedDatabase {
     package func replicate(
-        slot: String, publication: String, from position: LSN, sink: any FeedSink,
+        slot: String, publication: String, from position: LSN, confirmed: LSN, sink: any FeedSink,
         started: @escaping @Sendable (any ReplicationStream) -> Void
     ) async throws {
         let run = ReplicationRun(
             parameters: self.parameters, logger: self.logger, slot: slot, publication: publication, position: position,
-            sink: sink, started: started)
+            confirmed: confirmed, sink: sink, started: started)
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
                 let hasStarted = BackgroundThread.start(name: "replication") {
@@ -58,7 +58,7 @@ private final class ReplicationRun: ReplicationStream {
 
     init(
         parameters: ConnectionParameters, logger: Logger, slot: String, publication: String, position: LSN,
-        sink: any FeedSink, started: @escaping @Sendable (any ReplicationStream) -> Void
+        confirmed: LSN, sink: any FeedSink, started: @escaping @Sendable (any ReplicationStream) -> Void
     ) {
         self.parameters = parameters
         self.logger = logger
@@ -67,7 +67,7 @@ private final class ReplicationRun: ReplicationStream {
         self.position = position
         self.sink = sink
         self.started = started
-        self.state = Mutex(State(acknowledged: position))
+        self.state = Mutex(State(acknowledged: confirmed))
     }
 
     func acknowledge(_ position: LSN) {

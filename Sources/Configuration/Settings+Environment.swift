@@ -350,6 +350,14 @@ private struct SettingsLoader {
         if let directory = self.reader.raw(.penstockDataDir) {
             feed.dataDirectory = ValueParsing.isBlank(directory) ? nil : directory
         }
+        if feed.dataDirectory == nil {
+            // Why: the slot is held back then, and the worker takes a sidecar that does not acknowledge for a stalled one.
+            if feed.transport == .extension {
+                self.reader.report(
+                    .penstockTransport, "has to be replication or auto where PENSTOCK_DATA_DIR is empty")
+            }
+            feed.transport = .replication
+        }
         for name in ValueParsing.commaSeparated(self.reader.text(.penstockSocketPeers) ?? "") {
             if let number = ValueParsing.integer(name), let userID = UInt32(exactly: number) {
                 feed.socketPeers.append(.userID(userID))

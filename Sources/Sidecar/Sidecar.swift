@@ -105,9 +105,11 @@ package struct Sidecar: Sendable {
 
     private func makeParts(_ database: DatabaseSettings) throws -> SidecarParts {
         guard let dataDirectory = self.settings.feed.dataDirectory else {
-            throw StartError(
-                .notImplemented, "running without a disk (PENSTOCK_DATA_DIR empty) is not built yet",
-                hint: "Set PENSTOCK_DATA_DIR to a directory for the change log")
+            self.logger.notice(
+                "no data directory: the change log is in memory, and the replication slot is held back for the next start",
+                metadata: ["wal": "\(self.settings.retention.resumableWALWindow.bytes) bytes"])
+            return SidecarParts(
+                settings: self.settings, database: database, dataDirectory: nil, logger: self.logger)
         }
         do {
             try FileManager.default.createDirectory(

@@ -39,7 +39,7 @@ final class SidecarParts: Sendable {
     /// transaction would hold up the next commit where Postgres has the same disk.
     private static let logLinger = 100
 
-    init(settings: Settings, database: DatabaseSettings, dataDirectory: String, logger: Logger) {
+    init(settings: Settings, database: DatabaseSettings, dataDirectory: String?, logger: Logger) {
         self.settings = settings
         self.logger = logger
         self.parameters = ConnectionParameters(database)
@@ -49,16 +49,17 @@ final class SidecarParts: Sendable {
         let clientState = ClientStateStore(pool: pool, logger: logger)
         let hubReference = SharedReference<SatelliteHub>()
         let mirror = self.mirror
+        var options = FeedOptions(
+            database: database.database,
+            transport: FeedTransportChoice(rawValue: settings.feed.transport.rawValue) ?? .auto,
+            socketPath: settings.feed.socketPath, socketPeers: Self.peers(settings.feed.socketPeers, logger),
+            logDirectory: (dataDirectory ?? "") + "/changes",
+            retentionBytes: UInt64(settings.retention.resumableWALWindow.bytes),
+            cacheBytes: Int(settings.retention.transactionCache.bytes))
+        var store = LogStore(fileSystem: PosixFileSystem(), flusher: self.flusher)
+        if dataDirectory == nil { (options, store) = options.inMemory(flusher: self.flusher) }
         self.feed = ChangeFeed(
-            options: FeedOptions(
-                database: database.database,
-                transport: FeedTransportChoice(rawValue: settings.feed.transport.rawValue) ?? .auto,
-                socketPath: settings.feed.socketPath, socketPeers: Self.peers(settings.feed.socketPeers, logger),
-                logDirectory: dataDirectory + "/changes",
-                retentionBytes: UInt64(settings.retention.resumableWALWindow.bytes),
-                cacheBytes: Int(settings.retention.transactionCache.bytes)),
-            database: PostgresFeedDatabase(parameters: self.parameters, logger: logger),
-            store: LogStore(fileSystem: PosixFileSystem(), flusher: self.flusher),
+            options: options, database: PostgresFeedDatabase(parameters: self.parameters, logger: logger), store: store,
             group: MultiThreadedEventLoopGroup.singleton, logger: logger,
             onStartOver: { reason in
                 await mirror.value?.feedStartedOver("\(reason)")

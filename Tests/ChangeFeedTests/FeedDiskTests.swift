@@ -36,7 +36,7 @@ import Testing
         func expectsWorker() async throws -> Bool { false }
 
         func replicate(
-            slot: String, publication: String, from position: LSN, sink: any FeedSink,
+            slot: String, publication: String, from position: LSN, confirmed: LSN, sink: any FeedSink,
             started: @escaping @Sendable (any ReplicationStream) -> Void
         ) async throws {
             let stream = PlayedStream()

@@ -40,11 +40,21 @@ import Testing
 
     @Test(arguments: [FeedTransportChoice.extension, .replication])
     func killOfTheServiceInTheMiddleOfTenThousandTransactions(_ transport: FeedTransportChoice) async throws {
-        let sidecar = try await SatelliteRoundTripTests.start(transport)
+        try await Self.killInTheMiddle(try await SatelliteRoundTripTests.start(transport), transactions: 10_000)
+    }
+
+    /// The next process gets from Postgres what the killed one had in memory.
+    @Test func killOfAServiceWithoutADisk() async throws {
+        let sidecar = try await SatelliteRoundTripTests.start(
+            .replication, ["PENSTOCK_DATA_DIR": "", "PENSTOCK_TRANSPORT": "auto"])
+        try await Self.killInTheMiddle(sidecar, transactions: 4_000)
+    }
+
+    private static func killInTheMiddle(_ sidecar: SidecarProcess, transactions: Int) async throws {
         let clients = (0..<3).map { PersistentClient(sidecar, id: "client-\($0)", tables: ["items"]) }
         for client in clients { try await client.open() }
-        async let load: Void = Self.load(sidecar, transactions: 10_000, connections: 4)
-        for target in [2_000, 5_000, 8_000] {
+        async let load: Void = Self.load(sidecar, transactions: transactions, connections: 4)
+        for target in [transactions / 5, transactions / 2, transactions * 4 / 5] {
             try await eventually("\(target) transactions have reached a client", within: .seconds(90)) {
                 await clients[0].inspect { $0.changeCount } >= target
             }
@@ -56,7 +66,7 @@ import Testing
         try await SatelliteRoundTripTests.expectEqual(clients, sidecar)
         for client in clients {
             #expect(await client.startedOver == 0)
-            #expect(await client.rows("items", column: 1).count == 10_000)
+            #expect(await client.rows("items", column: 1).count == transactions)
             await client.close()
         }
         await sidecar.destroy()

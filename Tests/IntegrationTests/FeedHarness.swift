@@ -59,7 +59,7 @@ final class FeedHarness: Sendable {
 
     func start(
         transport: FeedTransportChoice, retention: UInt64 = 1 << 30, cache: Int = 64 << 20, pieceBytes: Int = 1 << 20,
-        segmentBytes: UInt64 = 64 << 20
+        segmentBytes: UInt64 = 64 << 20, isInMemory: Bool = false
     ) throws {
         var logger = Logger(label: "feed")
         logger.logLevel = ProcessInfo.processInfo.environment["PENSTOCK_TEST_LOG"] == nil ? .critical : .debug
@@ -70,14 +70,15 @@ final class FeedHarness: Sendable {
             logDirectory: self.directory + "/log",
             retentionBytes: retention, cacheBytes: cache)
         options.pieceBytes = pieceBytes
+        var store = LogStore(
+            fileSystem: PosixFileSystem(), flusher: flusher,
+            configuration: LogConfiguration(segmentByteCount: segmentBytes))
+        if isInMemory { (options, store) = options.inMemory(flusher: flusher) }
         let feed = ChangeFeed(
             options: options,
             database: PostgresFeedDatabase(
                 parameters: self.cluster.parameters(database: self.database), logger: logger),
-            store: LogStore(
-                fileSystem: PosixFileSystem(), flusher: flusher,
-                configuration: LogConfiguration(segmentByteCount: segmentBytes)),
-            group: MultiThreadedEventLoopGroup.singleton, logger: logger,
+            store: store, group: MultiThreadedEventLoopGroup.singleton, logger: logger,
             onStartOver: { reason in self.startedOver.withLock { $0.append(reason) } })
         let task = Task {
             do {
