@@ -241,6 +241,14 @@ extension DocumentedVariable {
                 "15",
                 "Seconds between comments on a quiet event stream, against proxies that cut it. 0 is none."
             )
+        case .transportConnectionSSERetryMillis:
+            (
+                "300",
+                """
+                Milliseconds after which the EventSource of a browser comes back when its stream has ended: each is told \
+                a time of its own between this and three times as much. 0 leaves it to the browser, mostly 3 seconds.
+                """
+            )
         default: Self.furtherText(of: key)
         }
     }

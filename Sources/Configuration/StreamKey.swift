@@ -30,6 +30,7 @@ enum StreamKey: String, CaseIterable, Hashable, Sendable {
     case transportConnectionLongPollTimeoutSecs = "transport.connection.long_poll_timeout_secs"
     case transportConnectionSSEReconnectIntervalSecs = "transport.connection.sse_reconnect_interval_secs"
     case transportConnectionSSEKeepAliveSecs = "transport.connection.sse_keep_alive_secs"
+    case transportConnectionSSERetryMillis = "transport.connection.sse_retry_millis"
     case transportTLSCertPath = "transport.tls.cert_path"
     case transportTLSKeyPath = "transport.tls.key_path"
     case transportTLSClientCAPath = "transport.tls.client_ca_path"

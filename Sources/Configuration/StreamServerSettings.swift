@@ -163,6 +163,8 @@ package struct StreamServerSettings: Sendable {
         package var sseReconnectInterval: Duration? = .seconds(60)
         /// Between comments on a quiet event stream; nil is none.
         package var sseKeepAlive: Duration? = .seconds(15)
+        /// How soon event sources of browsers come back at the earliest; nil leaves it to them.
+        package var sseRetry: Duration? = .milliseconds(300)
 
         package init() {}
     }

@@ -15,6 +15,9 @@ extension StreamSettingsLoader {
         if let seconds = self.reader.integer(.transportConnectionSSEKeepAliveSecs, in: 0...longest) {
             transport.sseKeepAlive = seconds == 0 ? nil : .seconds(seconds)
         }
+        if let milliseconds = self.reader.integer(.transportConnectionSSERetryMillis, in: 0...60_000) {
+            transport.sseRetry = milliseconds == 0 ? nil : .milliseconds(milliseconds)
+        }
         transport.tls = self.tls(mode: transport.mode, versions: transport.versions)
         return transport
     }

@@ -15,6 +15,11 @@ package enum EventStream {
     /// A comment that keeps proxies from closing a quiet connection.
     package static let keepAlive = ByteBuffer(staticString: ": keep-alive\n\n")
 
+    /// Tells event sources of browsers how long to wait before they come back.
+    package static func retry(milliseconds: UInt64) -> ByteBuffer {
+        ByteBuffer(string: "retry: \(milliseconds)\n\n")
+    }
+
     /// The events for a range that was read: one with the data, if there is any, and one that says where the reader
     /// stands.
     ///

@@ -44,6 +44,7 @@ final class StreamServer: Sendable {
             longPollTimeout: Self.milliseconds(settings.transport.longPollTimeout),
             keepAlive: settings.transport.sseKeepAlive.map(Self.milliseconds) ?? 0,
             idleClose: settings.transport.sseReconnectInterval.map(Self.milliseconds) ?? 0)
+        services.returnHint = settings.transport.sseRetry.map { ReturnHint(least: Self.milliseconds($0)) }
         switch settings.http.origins {
         case .any: services.cors = StreamServices.cors(.any)
         case .listed(let list):

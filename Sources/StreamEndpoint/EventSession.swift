@@ -47,7 +47,11 @@ final class EventSession: HTTPStreamSession, TailReader {
 
     // MARK: The connection
 
-    func opened() { self.perform(self.reader.begin()) }
+    func opened() {
+        if let hint = self.services.returnHint { self.stream.write(hint.chunk()) }
+        self.perform(self.reader.begin())
+    }
+
     func becameWritable() { self.perform(self.reader.writabilityChanged(true)) }
     func draining() { self.perform(self.reader.drain()) }
 

@@ -37,6 +37,8 @@ package struct StreamServices: Sendable {
     package var catchUpBytes = 64 << 20
     /// Bytes of stored data that become one event of an event stream, unless a single append is longer.
     package var eventBytes = 256 << 10
+    /// When event sources come back; nil leaves it to them.
+    package var returnHint: ReturnHint? = ReturnHint(least: 300)
     /// Bytes of a body that a request may bring.
     package var requestBytes = 10 << 20
     package var cors: CORSPolicy?

@@ -122,7 +122,18 @@ const refusal = () =>
     source.onerror = () => source.readyState === EventSource.CLOSED && done(true);
   });
 
+/** Event sources whose streams end again and again: resolves with the one that comes back first. */
+const race = (streams) =>
+  new Promise((done) => {
+    for (const stream of streams) {
+      let opened = 0;
+      const source = new EventSource(stream + "?offset=now&live=sse");
+      source.onopen = () => (opened += 1) === 2 && done(stream);
+    }
+  });
+
 async function main() {
+  if (plan.race) return report({ done: await race(plan.race) });
   await send("PUT", { "content-type": "application/json" }, undefined, [201, 200]);
   const refused = plan.refusal ? await refusal() : null;
   const sources = Array.from({ length: plan.sources }, (_, index) => new Reader(`events ${index}`));

@@ -45,6 +45,17 @@ class BrowserTests(ClientTestCase):
         page = self.enterContext(Page())
         self.read_over_restarts(self.serve(tls=True), page, sources=12)
 
+    def test_an_event_source_comes_back_as_soon_as_the_server_says(self):
+        # Both end their streams after a second; one leaves it to the browser when to come back, which is three seconds.
+        late, soon = [
+            self.serve(DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS="1", **more)
+            for more in ({"DS_TRANSPORT__CONNECTION__SSE_RETRY_MILLIS": "0"}, {})]
+        for server in (late, soon):
+            self.assertEqual(httpx.put(server.url("quiet"), headers={"content-type": "text/plain"}).status_code, 201)
+        page = self.enterContext(Page())
+        page.open(race=[server.url("quiet") for server in (late, soon)])
+        self.assertEqual(page.result(), soon.url("quiet"))
+
     def test_a_token_in_the_query(self):
         page = self.enterContext(Page())
         server = self.serve(**token_settings(DS_AUTH__TOKEN_QUERY="access", DS_HTTP__CORS_ORIGINS=page.origin))

@@ -30,6 +30,7 @@ struct StreamServerSettingsTests {
         #expect(streams.transport.longPollTimeout == .seconds(30))
         #expect(streams.transport.sseReconnectInterval == .seconds(60))
         #expect(streams.transport.sseKeepAlive == .seconds(15))
+        #expect(streams.transport.sseRetry == .milliseconds(300))
         #expect(streams.proxy == StreamServerSettings.Proxy())
         #expect(streams.logFilter == LogFilter())
         #expect(streams.auth == nil)
@@ -52,7 +53,8 @@ struct StreamServerSettingsTests {
             "DS_TRANSPORT__HTTP__VERSIONS": "http2,http1",
             "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "9",
             "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS": "0",
-            "DS_TRANSPORT__CONNECTION__SSE_KEEP_ALIVE_SECS": "20", "DS_TRANSPORT__TLS__CERT_PATH": "/c",
+            "DS_TRANSPORT__CONNECTION__SSE_KEEP_ALIVE_SECS": "20",
+            "DS_TRANSPORT__CONNECTION__SSE_RETRY_MILLIS": "0", "DS_TRANSPORT__TLS__CERT_PATH": "/c",
             "DS_TRANSPORT__TLS__KEY_PATH": "/k", "DS_TRANSPORT__TLS__CLIENT_CA_PATH": "/ca",
             "DS_TRANSPORT__TLS__MIN_VERSION": "1.2", "DS_TRANSPORT__TLS__MAX_VERSION": "1.3",
             "DS_TRANSPORT__TLS__ALPN_PROTOCOLS": "http/1.1,h2", "DS_PROXY__ENABLED": "1",
@@ -85,6 +87,7 @@ struct StreamServerSettingsTests {
         #expect(streams.transport.longPollTimeout == .seconds(9))
         #expect(streams.transport.sseReconnectInterval == nil)
         #expect(streams.transport.sseKeepAlive == .seconds(20))
+        #expect(streams.transport.sseRetry == nil)
         var tls = StreamServerSettings.Transport.TLS(
             certificatePath: "/c", keyPath: "/k", clientAuthorityPath: "/ca", protocols: ["http/1.1", "h2"])
         tls.minimumVersion = .v12
