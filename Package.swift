@@ -98,9 +98,8 @@ let package = Package(
         target(
             "HTTPServer",
             [
-                "WebAddresses", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl, http2,
-                hpack, logging,
-                crypto,
+                "CZlib", "WebAddresses", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"), nio("NIOTLS"), ssl,
+                http2, hpack, logging, crypto,
             ]),
         target(
             "StreamEndpoint",
@@ -189,7 +188,7 @@ let package = Package(
         tests(
             "StreamEndpointTests",
             [
-                "DurableStreams", "HTTPServer", "StreamDirectory", "StreamEndpoint", "StreamStore",
+                "CZlib", "DurableStreams", "HTTPServer", "StreamDirectory", "StreamEndpoint", "StreamStore",
                 "StreamStoreTestSupport", "WebhookDelivery", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), ssl,
                 http2,
                 logging, crypto,

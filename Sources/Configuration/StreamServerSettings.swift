@@ -63,6 +63,14 @@ package struct StreamServerSettings: Sendable {
         /// Authorities that calls of the service trust besides the system's.
         package var outgoingAuthorityPath: String?
         package var cache = Cache.public
+        /// How long answers of reads may be kept.
+        package var cacheMaximumAge = Duration.seconds(60)
+        /// How long a cache may go on giving out an answer while it asks for a new one.
+        package var cacheStaleWhileRevalidate = Duration.seconds(300)
+        /// How long ranges may be kept that cannot change any more; nil is as long as others.
+        package var cacheSealedMaximumAge: Duration?
+        /// Bytes from which on answers of reads are packed; nil is never.
+        package var compressionMinimum: Int?
 
         package init() {}
     }

@@ -161,8 +161,38 @@ struct StreamSettingsLoader {
             http.webhookKeyAge = days == 0 ? nil : .seconds(days * 86_400)
         }
         http.outgoingAuthorityPath = self.reader.text(.httpOutgoingCAPath)
-        http.cache = self.reader.choice(.httpCache) ?? .public
+        self.caching(&http)
         return http
+    }
+
+    private mutating func caching(_ http: inout StreamServerSettings.HTTP) {
+        http.cache = self.reader.choice(.httpCache) ?? .public
+        let year = 31_536_000
+        if let seconds = self.reader.integer(.httpCacheMaxAgeSecs, in: 0...year) {
+            http.cacheMaximumAge = .seconds(seconds)
+        }
+        if let seconds = self.reader.integer(.httpCacheStaleWhileRevalidateSecs, in: 0...year) {
+            http.cacheStaleWhileRevalidate = .seconds(seconds)
+        }
+        if let seconds = self.reader.integer(.httpCacheSealedMaxAgeSecs, in: 0...year) {
+            http.cacheSealedMaximumAge = seconds == 0 ? nil : .seconds(seconds)
+        }
+        if http.cache == .noStore {
+            for key in [
+                StreamKey.httpCacheMaxAgeSecs, .httpCacheStaleWhileRevalidateSecs, .httpCacheSealedMaxAgeSecs,
+            ] where self.reader.find(key) != nil {
+                self.reader.report(
+                    key, "is set, while nothing may be kept. Set \(StreamKey.httpCache.environmentName) or remove it")
+            }
+        }
+        let minimum = self.reader.integer(.httpCompressionMinBytes, in: 1...(1 << 30))
+        if self.reader.boolean(.httpCompression) ?? false {
+            http.compressionMinimum = minimum ?? 1024
+        } else if minimum != nil {
+            self.reader.report(
+                .httpCompressionMinBytes,
+                "is set, while nothing is compressed. Set \(StreamKey.httpCompression.environmentName)=true or remove it")
+        }
     }
 
     private static func isOrigin(_ text: String) -> Bool {

@@ -35,8 +35,8 @@ package struct CachePolicy: Hashable, Sendable {
         if isSealed, let seconds = self.sealedMaximumAgeSeconds {
             return "\(self.scope.rawValue), max-age=\(seconds), immutable"
         }
-        return
-            "\(self.scope.rawValue), max-age=\(self.maximumAgeSeconds), "
-            + "stale-while-revalidate=\(self.staleWhileRevalidateSeconds)"
+        let value = "\(self.scope.rawValue), max-age=\(self.maximumAgeSeconds)"
+        guard self.staleWhileRevalidateSeconds > 0 else { return value }
+        return value + ", stale-while-revalidate=\(self.staleWhileRevalidateSeconds)"
     }
 }

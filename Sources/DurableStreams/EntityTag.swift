@@ -5,17 +5,33 @@ package struct EntityTag: Hashable, Sendable, CustomStringConvertible {
     package var end: UInt64
     /// The range ends at the tail of a closed stream.
     package var isFinal: Bool
+    /// How the body is packed: other bytes, so another tag.
+    package var coding: ContentCoding?
 
-    package init(identity: StreamIdentity, start: UInt64, end: UInt64, isFinal: Bool) {
+    package init(identity: StreamIdentity, start: UInt64, end: UInt64, isFinal: Bool, coding: ContentCoding? = nil) {
         self.identity = identity
         self.start = start
         self.end = end
         self.isFinal = isFinal
+        self.coding = coding
     }
 
     /// The tag in its quotes.
     package var description: String {
-        "\"\(String(self.identity.rawValue, radix: 36)):\(self.start):\(self.end)\(self.isFinal ? ":c" : "")\""
+        let stream = String(self.identity.rawValue, radix: 36)
+        let coding = self.coding.map { "-" + $0.rawValue } ?? ""
+        return "\"\(stream):\(self.start):\(self.end)\(self.isFinal ? ":c" : "")\(coding)\""
+    }
+
+    /// The tag of this range that a value of `If-None-Match` names, in whichever form the client has it; this one if it names several.
+    package func named(by ifNoneMatch: String) -> EntityTag? {
+        if self.matches(ifNoneMatch: ifNoneMatch) { return self }
+        let others: [ContentCoding?] = [nil] + ContentCoding.allCases
+        return others.lazy.filter { $0 != self.coding }.map { coding in
+            var other = self
+            other.coding = coding
+            return other
+        }.first { $0.matches(ifNoneMatch: ifNoneMatch) }
     }
 
     /// Whether a value of `If-None-Match` names this tag: a list, weak or strong, or `*`.

@@ -2,6 +2,8 @@
 package struct RequestFields: Sendable {
     package private(set) var contentType: String?
     package private(set) var ifNoneMatch: String?
+    /// All values of `Accept-Encoding`.
+    package private(set) var acceptEncoding: String?
     package private(set) var lastEventID: String?
     private(set) var ttl: String?
     private(set) var expiresAt: String?
@@ -27,6 +29,10 @@ package struct RequestFields: Sendable {
     package mutating func add(name: String, value: String) {
         guard let first = name.utf8.first else { return }
         switch first | 0x20 {
+        case UInt8(ascii: "a"):
+            if HeaderText.equalIgnoringCase(name, "accept-encoding") {
+                self.acceptEncoding = self.acceptEncoding.map { $0 + "," + value } ?? value
+            }
         case UInt8(ascii: "c"):
             Self.set(&self.contentType, &self.repeated, name, "content-type", value)
         case UInt8(ascii: "i"):

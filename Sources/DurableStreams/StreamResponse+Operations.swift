@@ -58,17 +58,30 @@ extension StreamResponse {
     }
 
     /// A catch-up read, or a long-poll that has data: 200, or 304 when the client has it already.
-    package static func read(_ facts: ReadFacts, policy: CachePolicy, ifNoneMatch: String? = nil) -> StreamResponse {
+    ///
+    /// - Parameters:
+    ///   - coding: how the body will be packed.
+    ///   - varies: whether it depends on the client how the body is packed.
+    package static func read(
+        _ facts: ReadFacts, policy: CachePolicy, ifNoneMatch: String? = nil, coding: ContentCoding? = nil,
+        varies: Bool = false
+    ) -> StreamResponse {
         var headers: Headers = []
         var isUnchanged = false
-        if let tag = facts.entityTag {
+        if var tag = facts.entityTag {
+            tag.coding = coding
+            if let known = ifNoneMatch.flatMap({ tag.named(by: $0) }) {
+                isUnchanged = true
+                tag = known
+            }
             headers.append(("ETag", tag.description))
-            isUnchanged = ifNoneMatch.map { tag.matches(ifNoneMatch: $0) } ?? false
         }
+        if varies { headers.append(("Vary", "Accept-Encoding")) }
         headers.append(("Cache-Control", facts.isNow ? CachePolicy.noStore : policy.value(isSealed: facts.isSealed)))
         headers += Self.position(facts)
         if isUnchanged { return StreamResponse(status: 304, headers: headers) }
         headers.append(("Content-Type", facts.contentType.text))
+        if let coding { headers.append(("Content-Encoding", coding.rawValue)) }
         return StreamResponse(status: 200, headers: headers, body: .content(facts.framing))
     }
 

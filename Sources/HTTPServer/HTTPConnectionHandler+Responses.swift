@@ -17,6 +17,7 @@ extension HTTPConnectionHandler {
         switch response {
         case .reply(let reply): self.write(reply, context: context)
         case .parts(let status, let headers, let parts): self.write(status, headers, parts, context: context)
+        case .compressed(let status, let headers, let body): self.write(status, headers, body, context: context)
         case .stream(let status, let headers, let makeSession):
             self.beginStream(status, headers, makeSession, context: context)
         case .webSocket(let subprotocol, let makeSession):

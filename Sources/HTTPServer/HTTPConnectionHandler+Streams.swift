@@ -15,13 +15,8 @@ extension HTTPConnectionHandler {
             self.write(.text("Internal server error", status: .internalServerError), context: context)
             return
         }
-        let isHTTP1 = !self.info.isHTTP2
-        // Without chunks only the end of the connection tells the end of the body.
-        if isHTTP1, self.exchange.version == .http1_0 { self.exchange.keepAlive = false }
         self.phase = .streaming
-        let framing: HTTPBodyFraming =
-            !status.mayHaveResponseBody ? .none : isHTTP1 && self.exchange.version != .http1_0 ? .chunked : .untilEnd
-        self.writeHead(status, headers, framing, context: context)
+        self.beginUnknownLength(status, headers, context: context)
         guard !self.exchange.isHead, status.mayHaveResponseBody else {
             self.finish(context: context)
             return
@@ -41,15 +36,34 @@ extension HTTPConnectionHandler {
 
     private var isChunked: Bool { !self.info.isHTTP2 && self.exchange.version != .http1_0 }
 
-    func writeToStream(_ bytes: ByteBuffer) {
-        guard self.phase == .streaming, let context = self.context, bytes.readableBytes > 0 else { return }
-        guard self.isChunked else {
-            self.writeBody(bytes, context: context)
+    /// The head of a response whose length is not known.
+    func beginUnknownLength(
+        _ status: HTTPResponseStatus, _ headers: HTTPHeaders, context: ChannelHandlerContext
+    ) {
+        // Without chunks only the end of the connection tells the end of the body.
+        if !self.info.isHTTP2, !self.isChunked { self.exchange.keepAlive = false }
+        let framing: HTTPBodyFraming = !status.mayHaveResponseBody ? .none : self.isChunked ? .chunked : .untilEnd
+        self.writeHead(status, headers, framing, context: context)
+    }
+
+    func writePiece(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil, context: ChannelHandlerContext) {
+        guard self.isChunked, bytes.readableBytes > 0 else {
+            self.writeBody(bytes, promise: promise, context: context)
             return
         }
         self.writeBytes(self.ticker.chunkHeader(for: bytes.readableBytes), context: context)
         self.writeBytes(bytes, context: context)
-        self.writeBytes(Self.lineEnd, context: context)
+        self.writeBytes(Self.lineEnd, promise: promise, context: context)
+    }
+
+    func endUnknownLength(context: ChannelHandlerContext) {
+        if self.isChunked { self.writeBytes(Self.lastChunk, context: context) }
+        self.finish(context: context)
+    }
+
+    func writeToStream(_ bytes: ByteBuffer) {
+        guard self.phase == .streaming, let context = self.context, bytes.readableBytes > 0 else { return }
+        self.writePiece(bytes, context: context)
     }
 
     func writeToStream(_ chunk: HTTPSharedChunk) {
@@ -65,8 +79,7 @@ extension HTTPConnectionHandler {
         guard self.phase == .streaming, let context = self.context else { return }
         let stream = self.stream
         self.stream = nil
-        if self.isChunked { self.writeBytes(Self.lastChunk, context: context) }
-        self.finish(context: context)
+        self.endUnknownLength(context: context)
         stream?.handle.detach()
         stream?.session.ended()
     }

@@ -20,7 +20,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         case receiving
         /// The route works. Exits: `writing`, `idle`, `sending`, `streaming`, `ending`, `upgraded`, `closed`.
         case answering
-        /// A body with pieces of files is on its way. Exits: `writing`, `idle`, `ending`, `closed`.
+        /// A body with pieces of files, or one that is packed, is on its way. Exits: `writing`, `idle`, `ending`, `closed`.
         case sending
         /// A session writes the body. Exits: `writing`, `idle`, `ending`, `closed`.
         case streaming
@@ -64,6 +64,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     private var lastProgress: NIODeadline = .distantPast
 
     var sending: HTTPSending?
+    var packing: HTTPCompressedBody?
     var stream: (handle: HTTPStream, session: any HTTPStreamSession)?
 
     init(serving: HTTPServing, info: HTTPConnectionInfo, ticker: HTTPTicker) {
@@ -113,6 +114,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         self.countBytes()
         self.ahead.removeAll()
         self.sending = nil
+        self.packing = nil
         self.exchange.request = nil
         self.releaseBody()
         self.exchange.work?.cancel()

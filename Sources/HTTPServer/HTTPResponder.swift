@@ -6,13 +6,14 @@ import Synchronization
 enum HTTPResponse {
     case reply(HTTPReply)
     case parts(HTTPResponseStatus, HTTPHeaders, [HTTPBodyPart])
+    case compressed(HTTPResponseStatus, HTTPHeaders, HTTPCompressedBody)
     case stream(HTTPResponseStatus, HTTPHeaders, (HTTPStream) -> any HTTPStreamSession)
     case webSocket(subprotocol: String?, makeSession: (WebSocket) -> any WebSocketSession)
 
     var status: UInt {
         switch self {
         case .reply(let reply): reply.status.code
-        case .parts(let status, _, _), .stream(let status, _, _): status.code
+        case .parts(let status, _, _), .compressed(let status, _, _), .stream(let status, _, _): status.code
         case .webSocket: HTTPResponseStatus.switchingProtocols.code
         }
     }
@@ -55,6 +56,12 @@ package final class HTTPResponder: Sendable {
     package func parts(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ parts: [HTTPBodyPart]) {
         guard self.takeTurn() else { return }
         self.onLoop { $0.respond(to: $1, .parts(status, headers, parts)) }
+    }
+
+    /// A body that is packed while it is sent. The handler names the coding in its headers, and has made sure that the client takes it.
+    package func compressed(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ body: HTTPCompressedBody) {
+        guard self.takeTurn() else { return }
+        self.onLoop { $0.respond(to: $1, .compressed(status, headers, body)) }
     }
 
     /// A body without a known end, such as server-sent events. `makeSession` runs on the event loop; it does not run if the client is

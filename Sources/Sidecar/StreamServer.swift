@@ -38,7 +38,11 @@ final class StreamServer: Sendable {
         // Why never shared with tokens: a cache would hand out to anybody what one reader may see.
         services.cache = CachePolicy(
             scope: settings.http.cache == .noStore
-                ? .none : settings.http.cache == .private || settings.auth != nil ? .user : .shared)
+                ? .none : settings.http.cache == .private || settings.auth != nil ? .user : .shared,
+            maximumAgeSeconds: Self.milliseconds(settings.http.cacheMaximumAge) / 1000,
+            staleWhileRevalidateSeconds: Self.milliseconds(settings.http.cacheStaleWhileRevalidate) / 1000,
+            sealedMaximumAgeSeconds: settings.http.cacheSealedMaximumAge.map { Self.milliseconds($0) / 1000 })
+        services.compression = settings.http.compressionMinimum.map { CompressionPolicy(minimumBytes: $0) }
         services.requestBytes = Int(settings.limits.maximumRequestBody.bytes)
         services.live = LiveReader.Settings(
             longPollTimeout: Self.milliseconds(settings.transport.longPollTimeout),

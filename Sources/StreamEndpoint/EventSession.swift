@@ -152,10 +152,7 @@ final class EventSession: HTTPStreamSession, TailReader {
                 from = reading.end
                 if reading.isAtTail { break }
             } while from <= beyond
-            let isInMemory = readings.allSatisfy { reading in
-                reading.pieces.allSatisfy { if case .bytes = $0 { true } else { false } }
-            }
-            if isInMemory {
+            if readings.allSatisfy(\.isInMemory) {
                 self.encoded(try Self.join(readings), readings, shared)
             } else {
                 self.readFiles(readings, shared)

@@ -78,11 +78,9 @@ final class LongPoll: TailReader {
             case .cancelWait: self.tail.cancel(self)
             case .respond:
                 if let reading = self.reading {
-                    let response = StreamResponse.read(
-                        reading.facts(isNow: self.place.isNow, cursor: self.cursor), policy: self.services.cache,
-                        ifNoneMatch: self.place.ifNoneMatch)
-                    if response.status == 200 { self.services.counters.sent(reading.byteCount, .longPoll) }
-                    self.responder.reply(response, content: reading)
+                    self.services.answer(
+                        reading, reading.facts(isNow: self.place.isNow, cursor: self.cursor), self.place.conditions,
+                        .longPoll, self.responder)
                 }
                 self.finish()
             case .respondNothingNew(let position, let isClosed):

@@ -31,6 +31,10 @@ extension StreamResponse {
     }
 }
 
+extension StreamReading {
+    var isInMemory: Bool { self.pieces.allSatisfy { if case .bytes = $0 { true } else { false } } }
+}
+
 extension HTTPResponder {
     func reply(_ response: StreamResponse) {
         self.reply(response.httpReply)
@@ -52,8 +56,7 @@ extension HTTPResponder {
             }
         }
         let kept = Int(framing.keptBytes(of: UInt64(reading.byteCount)))
-        let isInMemory = reading.pieces.allSatisfy { if case .bytes = $0 { true } else { false } }
-        if isInMemory, kept <= Self.joinLimit {
+        if reading.isInMemory, kept <= Self.joinLimit {
             var body = ByteBufferAllocator().buffer(capacity: kept + 2)
             body.writeStaticString(framing.prefix)
             var left = kept
@@ -76,7 +79,7 @@ extension HTTPResponder {
     /// Up to here a copy costs less than another write.
     private static let joinLimit = 32 << 10
 
-    private static func parts(_ reading: StreamReading, _ framing: ContentFraming, _ kept: Int) throws -> [HTTPBodyPart]
+    static func parts(_ reading: StreamReading, _ framing: ContentFraming, _ kept: Int) throws -> [HTTPBodyPart]
     {
         var parts: [HTTPBodyPart] = []
         parts.reserveCapacity(reading.pieces.count + 2)

@@ -233,7 +233,7 @@ package final class StreamRoute: Sendable {
                 }
                 let place = LivePlace(
                     name: name, view: view, position: position, isNow: query.start == .now, cursor: query.cursor,
-                    ifNoneMatch: fields.ifNoneMatch, until: until)
+                    conditions: ReadConditions(fields, request), until: until)
                 switch live {
                 case .longPoll: try LongPoll.begin(place, self.services, request, responder)
                 case .eventStream: EventSession.begin(place, self.services, request, responder)
@@ -251,10 +251,7 @@ package final class StreamRoute: Sendable {
             let reading = try directory.read(
                 name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
             ).get()
-            let response = StreamResponse.read(
-                reading.facts(), policy: self.services.cache, ifNoneMatch: fields.ifNoneMatch)
-            if response.status == 200 { self.services.counters.sent(reading.byteCount, .catchUp) }
-            responder.reply(response, content: reading)
+            self.services.answer(reading, reading.facts(), ReadConditions(fields, request), .catchUp, responder)
         } catch {
             self.refuse(error, request, responder)
         }
@@ -269,7 +266,7 @@ struct LivePlace: Sendable {
     var isNow: Bool
     /// The cursor that the client knows.
     var cursor: UInt64?
-    var ifNoneMatch: String?
+    var conditions: ReadConditions
     /// End of the client's permission, in milliseconds since 1970.
     var until: UInt64?
 }

@@ -31,6 +31,8 @@ package struct StreamServices: Sendable {
     package var root = "/v1/stream"
     package var names = StreamNameRules()
     package var cache = CachePolicy()
+    /// Nil packs nothing.
+    package var compression: CompressionPolicy?
     package var cursor = StreamCursor()
     package var live = LiveReader.Settings()
     /// Bytes of a catch-up response, unless a single append is longer.

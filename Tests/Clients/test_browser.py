@@ -38,7 +38,8 @@ class BrowserTests(ClientTestCase):
 
     def test_readers_and_a_writer_over_restarts(self):
         page = self.enterContext(Page())
-        self.read_over_restarts(self.serve(), page, sources=2)
+        self.read_over_restarts(
+            self.serve(DS_HTTP__COMPRESSION="true", DS_HTTP__COMPRESSION_MIN_BYTES="1"), page, sources=2)
 
     def test_many_event_sources_over_http2(self):
         # Over HTTP/1.1 a browser opens six connections to a server and lets the seventh event source wait.

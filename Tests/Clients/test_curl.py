@@ -31,7 +31,8 @@ class CurlTests:
 
     def setUp(self):
         super().setUp()
-        self.server = self.serve(tls=self.tls, **(token_settings() if self.guarded else {}))
+        # Only who asks for it gets packed answers.
+        self.server = self.serve(tls=self.tls, DS_HTTP__COMPRESSION="true", **(token_settings() if self.guarded else {}))
         self.flags = ["-sS", "--max-time", f"{PATIENCE:.0f}"]
         if self.tls:
             self.flags += ["--cacert", str(self.server.certificate), "--http2"]
@@ -81,6 +82,26 @@ class CurlTests:
         self.assertEqual(closed.headers["stream-closed"], "true")
         self.curl("-X", "DELETE", url, status=204)
         self.curl(url, status=404)
+
+    def test_packed_answers_hold_the_same(self):
+        url = self.server.url("orders/packed")
+        messages = [{"number": number, "text": "what is said again and again"} for number in range(20_000)]
+        self.curl("-X", "PUT", url, *JSON, status=201)
+        # By standard input: it is too long for an argument.
+        sent = subprocess.run(
+            self.command(url, *JSON, "--data-binary", "@-", "-o", "/dev/null", "-w", "%{http_code}"),
+            input=json.dumps(messages).encode(), capture_output=True)
+        self.assertEqual(sent.stdout, b"204", sent.stderr.decode())
+        for asked in ("gzip", "deflate"):
+            packed = self.curl(url, "--compressed", "-H", f"accept-encoding: {asked}", status=200)
+            self.assertEqual(packed.headers["content-encoding"], asked)
+            self.assertIn("Accept-Encoding", packed.headers["vary"])
+            self.assertEqual(json.loads(packed.body), messages)
+            known = ("-H", f"if-none-match: {packed.headers['etag']}")
+            self.assertEqual(self.curl(url, "--compressed", *known, status=304).body, b"")
+        plain = self.curl(url, status=200)
+        self.assertNotIn("content-encoding", plain.headers)
+        self.assertEqual(json.loads(plain.body), messages)
 
     def test_a_long_poll_is_answered_by_an_append(self):
         url = self.server.url("orders/polled")

@@ -23,6 +23,7 @@ struct StreamServerSettingsTests {
         #expect(streams.http == StreamServerSettings.HTTP())
         #expect(streams.http.basePath == "/v1/stream")
         #expect(streams.http.cache == .public)
+        #expect(streams.http.compressionMinimum == nil)
         #expect(streams.admin == StreamServerSettings.Admin())
         #expect(streams.storage == StreamServerSettings.Storage())
         #expect(streams.storage.dataDirectory == "./data/streams")
@@ -47,7 +48,10 @@ struct StreamServerSettingsTests {
             "DS_LIMITS__MAX_DISK_STREAM_BYTES": "8",
             "DS_HTTP__CORS_ORIGINS": "https://a.example, http://localhost:3000",
             "DS_HTTP__STREAM_BASE_PATH": "/streams",
-            "DS_HTTP__ALLOW_INSECURE_WEBHOOKS": "true", "DS_HTTP__CACHE": "no-store", "DS_ADMIN__ENABLED": "yes",
+            "DS_HTTP__ALLOW_INSECURE_WEBHOOKS": "true", "DS_HTTP__CACHE": "private",
+            "DS_HTTP__CACHE_MAX_AGE_SECS": "0", "DS_HTTP__CACHE_STALE_WHILE_REVALIDATE_SECS": "11",
+            "DS_HTTP__CACHE_SEALED_MAX_AGE_SECS": "12", "DS_HTTP__COMPRESSION": "true",
+            "DS_HTTP__COMPRESSION_MIN_BYTES": "13", "DS_ADMIN__ENABLED": "yes",
             "DS_ADMIN__BASE_PATH": "/ops", "DS_STORAGE__MODE": "acid", "DS_STORAGE__DATA_DIR": "/data",
             "DS_STORAGE__ACID_SHARD_COUNT": "4", "DS_STORAGE__ACID_BACKEND": "in-memory", "DS_TRANSPORT__MODE": "mtls",
             "DS_TRANSPORT__HTTP__VERSIONS": "http2,http1",
@@ -77,7 +81,11 @@ struct StreamServerSettingsTests {
         #expect(streams.http.origins == .listed(["https://a.example", "http://localhost:3000"]))
         #expect(streams.http.basePath == "/streams")
         #expect(streams.http.allowsInsecureWebhooks)
-        #expect(streams.http.cache == .noStore)
+        #expect(streams.http.cache == .private)
+        #expect(streams.http.cacheMaximumAge == .zero)
+        #expect(streams.http.cacheStaleWhileRevalidate == .seconds(11))
+        #expect(streams.http.cacheSealedMaximumAge == .seconds(12))
+        #expect(streams.http.compressionMinimum == 13)
         #expect(streams.admin.isEnabled)
         #expect(streams.admin.basePath == "/ops")
         #expect(streams.storage.mode == .acid(.memory, shards: 4))
@@ -184,6 +192,13 @@ struct StreamServerSettingsTests {
         (["DS_HTTP__STREAM_BASE_PATH": "/a?b"], "DS_HTTP__STREAM_BASE_PATH"),
         (["DS_HTTP__STREAM_BASE_PATH": "/healthz"], "DS_HTTP__STREAM_BASE_PATH"),
         (["DS_HTTP__CACHE": "Public"], "DS_HTTP__CACHE"),
+        (
+            ["DS_HTTP__CACHE": "no-store", "DS_HTTP__CACHE_SEALED_MAX_AGE_SECS": "9"],
+            "DS_HTTP__CACHE_SEALED_MAX_AGE_SECS"
+        ),
+        (["DS_HTTP__CACHE_MAX_AGE_SECS": "-1"], "DS_HTTP__CACHE_MAX_AGE_SECS"),
+        (["DS_HTTP__COMPRESSION": "gzip"], "DS_HTTP__COMPRESSION"),
+        (["DS_HTTP__COMPRESSION_MIN_BYTES": "9"], "DS_HTTP__COMPRESSION_MIN_BYTES"),
         (["DS_ADMIN__BASE_PATH": "/v1"], "DS_ADMIN__BASE_PATH"),
         (["DS_ADMIN__ENABLED": "true", "DS_HTTP__STREAM_BASE_PATH": "/admin/s"], "DS_ADMIN__BASE_PATH"),
         (["DS_STORAGE__MODE": "disk"], "DS_STORAGE__MODE"),
