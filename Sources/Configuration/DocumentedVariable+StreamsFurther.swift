@@ -103,8 +103,21 @@ extension DocumentedVariable {
             (
                 "info",
                 """
-                Lowest level that is logged, as a filter: info, or debug,target=warn. RUST_LOG comes before \
-                it, LOG_LEVEL before both.
+                Lowest level that is logged, as a filter: info, or info,penstock.requests=error. Targets are the labels of \
+                loggers; the longest one that a label begins with counts. RUST_LOG comes before it, LOG_LEVEL before both.
+                """
+            )
+        case .observabilityLogFormat:
+            (
+                "text",
+                "How a line of the log looks: text, or json for one object a line."
+            )
+        case .observabilityRequestLog:
+            (
+                "false",
+                """
+                Whether each request gets a line of the log, under the names of OpenTelemetry. Its label is \
+                penstock.requests, its level info, or error where the service failed.
                 """
             )
         case .authMode:

@@ -106,7 +106,12 @@ private struct SettingsLoader {
             settings.streams = stream.streams
             settings.streams?.bindAddress = listeners.streams
             settings.mirror = stream.mirror
-            if self.reader.text(.logLevel) == nil { settings.log.level = stream.streams.logFilter.level.logLevel }
+            if self.reader.text(.logLevel) == nil {
+                settings.log.level = stream.streams.logFilter.level.logLevel
+                settings.log.filter = stream.streams.logFilter
+            }
+            settings.log.format = stream.streams.logFormat
+            settings.log.logsRequests = stream.streams.logsRequests
         }
         return settings
     }

@@ -218,10 +218,25 @@ package struct LogSettings: Hashable, Sendable {
         static let documented: [Level] = [.error, .warning, .info, .debug]
     }
 
+    /// How a line looks.
+    package enum Format: String, CaseIterable, Hashable, Sendable {
+        case text, json
+    }
+
     package var level: Level
+    /// Levels by the label of the logger; nil where one level holds for all.
+    package var filter: LogFilter?
+    package var format = Format.text
+    /// Whether each request gets a line.
+    package var logsRequests = false
 
     package init(level: Level = .info) {
         self.level = level
+    }
+
+    /// The lowest level that is logged under a label.
+    package func level(of label: String) -> Level {
+        self.filter?.level(for: label).logLevel ?? self.level
     }
 }
 

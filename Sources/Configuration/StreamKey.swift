@@ -49,6 +49,8 @@ enum StreamKey: String, CaseIterable, Hashable, Sendable {
     case proxyIdentityHeaderName = "proxy.identity.header_name"
     case proxyIdentityRequireTLS = "proxy.identity.require_tls"
     case observabilityRustLog = "observability.rust_log"
+    case observabilityLogFormat = "observability.log_format"
+    case observabilityRequestLog = "observability.request_log"
     case authMode = "auth.mode"
     case authIssuer = "auth.issuer"
     case authAudiences = "auth.audiences"

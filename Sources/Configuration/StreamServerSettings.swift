@@ -14,6 +14,9 @@ package struct StreamServerSettings: Sendable {
     package var transport: Transport
     package var proxy: Proxy
     package var logFilter: LogFilter
+    package var logFormat = LogSettings.Format.text
+    /// Whether each request gets a line of the log.
+    package var logsRequests = false
     /// How tokens are verified and what they allow; nil when everybody may do everything.
     package var auth: StreamAuthSettings?
     /// What is allowed but deserves a warning at start-up, one sentence each.

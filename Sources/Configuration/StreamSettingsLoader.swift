@@ -45,9 +45,12 @@ struct StreamSettingsLoader {
         let admin = self.admin(streams: http.basePath, address: address, isProtected: auth != nil)
         let proxy = self.proxy(transport: transport.mode)
         let filter = self.logFilter()
+        let format: LogSettings.Format = self.reader.choice(.observabilityLogFormat) ?? .text
+        let logsRequests = self.reader.boolean(.observabilityRequestLog) ?? false
         return StreamServerSettings(
             profile: self.profile, bindAddress: address, limits: limits, http: http, admin: admin, storage: storage,
-            transport: transport, proxy: proxy, logFilter: filter, auth: auth, warnings: self.warnings)
+            transport: transport, proxy: proxy, logFilter: filter, logFormat: format, logsRequests: logsRequests,
+            auth: auth, warnings: self.warnings)
     }
 
     // MARK: Address and limits

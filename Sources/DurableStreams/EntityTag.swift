@@ -23,7 +23,8 @@ package struct EntityTag: Hashable, Sendable, CustomStringConvertible {
         return "\"\(stream):\(self.start):\(self.end)\(self.isFinal ? ":c" : "")\(coding)\""
     }
 
-    /// The tag of this range that a value of `If-None-Match` names, in whichever form the client has it; this one if it names several.
+    /// The tag of this range that a value of `If-None-Match` names, in whichever form the client has it; this one if it
+    /// names several.
     package func named(by ifNoneMatch: String) -> EntityTag? {
         if self.matches(ifNoneMatch: ifNoneMatch) { return self }
         let others: [ContentCoding?] = [nil] + ContentCoding.allCases

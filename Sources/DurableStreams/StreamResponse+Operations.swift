@@ -127,8 +127,10 @@ extension StreamResponse {
         if let seq = error.receivedSeq { headers.append((StreamHeaderName.producerReceivedSeq, String(seq))) }
         if let seconds = error.retryAfterSeconds { headers.append(("Retry-After", String(seconds))) }
         if error.code == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
-        if isHead { return StreamResponse(status: error.code.status, headers: headers) }
-        headers.append(("Content-Type", "application/problem+json"))
+        var response = StreamResponse(status: error.code.status, headers: headers)
+        response.errorCode = error.code.code
+        if isHead { return response }
+        response.headers.append(("Content-Type", "application/problem+json"))
         var text = JSONText()
         text.beginObject()
         text.member("type", error.code.type)
@@ -138,7 +140,8 @@ extension StreamResponse {
         if !error.detail.isEmpty { text.member("detail", error.detail) }
         if let instance { text.key("instance"); text.string(instance) }
         text.endObject()
-        return StreamResponse(status: error.code.status, headers: headers, body: .bytes(text.bytes))
+        response.body = .bytes(text.bytes)
+        return response
     }
 }
 

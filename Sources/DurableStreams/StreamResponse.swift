@@ -14,6 +14,8 @@ package struct StreamResponse: Sendable {
     package var status: Int
     package var headers: [(name: String, value: String)]
     package var body: Body
+    /// The reason of a refusal, for logs.
+    package var errorCode: String?
 
     package init(status: Int, headers: [(name: String, value: String)] = [], body: Body = .none) {
         self.status = status

@@ -55,6 +55,8 @@ package struct SubscriptionError: Error, Hashable, Sendable {
         ]
         if self.code == .unavailable { headers.append(("Retry-After", "1")) }
         if self.code == .tokenInvalid || self.code == .tokenExpired { headers.append(("WWW-Authenticate", "Bearer")) }
-        return StreamResponse(status: self.code.status, headers: headers, body: .bytes(text.bytes))
+        var response = StreamResponse(status: self.code.status, headers: headers, body: .bytes(text.bytes))
+        response.errorCode = self.code.rawValue
+        return response
     }
 }

@@ -4,8 +4,8 @@ import Synchronization
 
 /// A body that is packed while it is sent: some memory for as long as it lives, however long the body is.
 ///
-/// One caller at a time; it may change its thread between calls. Packing costs time, so it is not done on an event loop unless the body
-/// is small.
+/// One caller at a time; it may change its thread between calls. Packing costs time, so it is not done on an event loop
+/// unless the body is small.
 package final class HTTPCompressedBody: Sendable {
     package enum Format: Sendable {
         /// `Content-Encoding: gzip`.

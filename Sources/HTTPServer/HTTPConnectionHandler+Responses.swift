@@ -12,6 +12,7 @@ extension HTTPConnectionHandler {
         else { return }
         self.exchange.isAnswered = true
         self.serving.counters.answered(status: response.status)
+        self.exchange.trace?.record.status = response.status
         self.dropCallbacks()
         self.releaseBody()
         switch response {
@@ -37,6 +38,11 @@ extension HTTPConnectionHandler {
         let length = self.announcedLength(reply.headers, reply.body.readableBytes)
         let facts = self.facts(hasBody ? .length(length) : .none)
         let body = hasBody && !self.exchange.isHead ? reply.body : ByteBuffer()
+        if let trace = self.exchange.trace {
+            trace.record.status = reply.status.code
+            trace.record.errorCode = reply.errorCode
+            trace.record.responseBytes = body.readableBytes
+        }
         if self.info.isHTTP2 {
             self.writePart(.head(HTTPHeadEncoder.http2(reply.status, reply.headers, facts)), bytes: 0, context: context)
             if body.readableBytes > 0 {
@@ -94,6 +100,7 @@ extension HTTPConnectionHandler {
             HTTPHeadEncoder.writeHTTP1(status, headers, self.facts(framing), to: &buffer)
             self.writeBytes(buffer, context: context)
         }
+        self.exchange.trace?.bodyStart = self.bytesWritten
     }
 
     func writeBody(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil, context: ChannelHandlerContext) {
@@ -129,6 +136,7 @@ extension HTTPConnectionHandler {
 
     /// The response is written, but for the flush.
     func finish(context: ChannelHandlerContext) {
+        self.exchangeEnded(isWhole: true)
         if self.info.isHTTP2 {
             self.finishHTTP2(context: context)
         } else if self.exchange.keepAlive, !self.isDraining {

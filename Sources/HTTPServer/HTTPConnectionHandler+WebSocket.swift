@@ -25,6 +25,7 @@ extension HTTPConnectionHandler {
             return
         }
         self.phase = .upgraded
+        self.exchangeEnded(isWhole: true)
         let lines = headers.map { "\($0.name): \($0.value)\r\n" }.joined()
         context.writeAndFlush(
             NIOAny(ByteBuffer(string: "HTTP/1.1 101 Switching Protocols\r\n\(lines)\r\n")), promise: nil)

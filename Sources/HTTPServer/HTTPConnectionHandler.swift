@@ -112,6 +112,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         guard self.phase != .closed else { return }
         self.phase = .closed
         self.countBytes()
+        self.exchangeEnded(isWhole: false)
         self.ahead.removeAll()
         self.sending = nil
         self.packing = nil
@@ -220,6 +221,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         if case .list? = route.options.cors?.origins { exchange.origin = head.headers.first(name: "origin") }
         exchange.contentLength = scan.contentLength
         exchange.request = request
+        if self.serving.onExchange != nil { exchange.trace = HTTPExchangeTrace(request) }
         self.exchange = exchange
         self.phase = .receiving
         self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)

@@ -29,6 +29,8 @@ struct HTTPExchange {
     var bodyProgress = 0
     var isBodyComplete = false
     var isAnswered = false
+    /// Where a log of requests is kept.
+    var trace: HTTPExchangeTrace?
     var work: Task<Void, Never>?
     var onGone: (@Sendable () -> Void)?
     var onDrain: (@Sendable () -> Void)?

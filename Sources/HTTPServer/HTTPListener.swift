@@ -21,6 +21,9 @@ package struct HTTPListenerOptions: Sendable {
     package var bodyBudget = HTTPBodyBudget()
     /// What was answered; one for all listeners of the process, as the budget.
     package var counters = HTTPCounters()
+    /// Told of every request when its answer is out, on the connection's event loop; must not block. Without it nothing is
+    /// recorded.
+    package var onExchange: (@Sendable (HTTPExchangeRecord) -> Void)?
     /// How often the files of ``security`` are looked at for changes.
     package var securityCheckInterval: TimeAmount = .seconds(5)
 
@@ -53,7 +56,7 @@ package final class HTTPListener: Sendable {
         let tls = try options.security.map { try TLSContextHolder($0, versions: versions, logger: logger) }
         let serving = HTTPServing(
             group: group, limits: limits, router: router, logger: logger, forwarded: options.forwarded,
-            bodyBudget: options.bodyBudget, counters: options.counters)
+            bodyBudget: options.bodyBudget, counters: options.counters, onExchange: options.onExchange)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)

@@ -58,7 +58,8 @@ package final class HTTPResponder: Sendable {
         self.onLoop { $0.respond(to: $1, .parts(status, headers, parts)) }
     }
 
-    /// A body that is packed while it is sent. The handler names the coding in its headers, and has made sure that the client takes it.
+    /// A body that is packed while it is sent. The handler names the coding in its headers, and has made sure that the client
+    /// takes it.
     package func compressed(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ body: HTTPCompressedBody) {
         guard self.takeTurn() else { return }
         self.onLoop { $0.respond(to: $1, .compressed(status, headers, body)) }

@@ -10,12 +10,13 @@ final class HTTPServing: Sendable {
     let forwarded: ForwardedPolicy
     let bodyBudget: HTTPBodyBudget
     let counters: HTTPCounters
+    let onExchange: (@Sendable (HTTPExchangeRecord) -> Void)?
     private let tickers: [ObjectIdentifier: HTTPTicker]
     private let lastWarning = Atomic<UInt64>(0)
 
     init(
         group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger, forwarded: ForwardedPolicy,
-        bodyBudget: HTTPBodyBudget, counters: HTTPCounters
+        bodyBudget: HTTPBodyBudget, counters: HTTPCounters, onExchange: (@Sendable (HTTPExchangeRecord) -> Void)?
     ) {
         self.limits = limits
         self.router = router
@@ -23,6 +24,7 @@ final class HTTPServing: Sendable {
         self.forwarded = forwarded
         self.bodyBudget = bodyBudget
         self.counters = counters
+        self.onExchange = onExchange
         var tickers: [ObjectIdentifier: HTTPTicker] = [:]
         for eventLoop in group.makeIterator() {
             tickers[ObjectIdentifier(eventLoop)] = HTTPTicker(eventLoop: eventLoop, interval: limits.tickInterval)

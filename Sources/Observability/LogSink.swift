@@ -10,7 +10,7 @@ import Synchronization
 
 /// Where the lines of a log go.
 package protocol LogSink: Sendable {
-    /// Takes one whole line, its line feed included.
+    /// Takes one whole line, or several, with their line feeds.
     func write(_ line: String)
 }
 

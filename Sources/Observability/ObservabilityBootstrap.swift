@@ -22,9 +22,17 @@ extension Logger.Level {
 package enum ObservabilityBootstrap {
     /// Sends the events of every logger of the process through ``LogLineHandler``.
     package static func startLogging(level: Logger.Level, sink: any LogSink = StandardErrorSink.shared) {
+        Self.startLogging(format: .text, sink: sink) { _ in level }
+    }
+
+    /// - Parameter level: the lowest level that is printed of a logger with this label.
+    package static func startLogging(
+        format: LogFormat, sink: any LogSink = StandardErrorSink.shared,
+        level: @escaping @Sendable (_ label: String) -> Logger.Level
+    ) {
         LoggingSystem.bootstrap(
-            { _, provider in
-                var handler = LogLineHandler(level: level, sink: sink)
+            { label, provider in
+                var handler = LogLineHandler(level: level(label), format: format, sink: sink)
                 handler.metadataProvider = provider
                 return handler
             }, metadataProvider: nil)

@@ -84,7 +84,7 @@ enum Redaction {
         return quotes ? result + "\"" : result
     }
 
-    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    static func isControl(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
         case .control, .lineSeparator, .paragraphSeparator: true
         // Marks that reverse the direction of a line.

@@ -88,7 +88,9 @@ package struct Sidecar: Sendable {
             parts.mirror.value = service
             mirror = service
         }
-        let listeners = try await self.listen(parts, streams)
+        let requests = RequestLog(self.settings.log, streams?.settings)
+        defer { requests?.events.flush() }
+        let listeners = try await self.listen(parts, streams, requests)
         streams?.start()
         if let port = listeners.first?.port { self.onListening(port) }
 
@@ -124,10 +126,13 @@ package struct Sidecar: Sendable {
     }
 
     /// The listener of all fronts, and the one that streams have of their own.
-    private func listen(_ parts: SidecarParts?, _ streams: StreamServer?) async throws -> [HTTPListener] {
+    private func listen(
+        _ parts: SidecarParts?, _ streams: StreamServer?, _ requests: RequestLog?
+    ) async throws -> [HTTPListener] {
         var listeners: [HTTPListener] = []
         // One budget and one set of counters, however many ports there are.
         var options = HTTPListenerOptions()
+        if let requests { options.onExchange = { record in requests.note(record) } }
         if let limit = streams?.settings.limits.maximumBufferedBodies {
             options.bodyBudget = HTTPBodyBudget(limit: Int(limit.bytes))
         }

@@ -18,23 +18,21 @@ package struct CompressionPolicy: Sendable {
     }
 
     /// The coding for a body; nil leaves it as it is.
-    func coding(accepted field: String?, bytes: UInt64) -> ContentCoding? {
-        guard let field else { return nil }
-        let accepted = AcceptedCodings(field)
-        return bytes >= self.minimumBytes || (accepted.refusesPlain && bytes > 0) ? accepted.best : nil
+    func coding(_ accepted: AcceptedCodings, bytes: UInt64) -> ContentCoding? {
+        bytes >= self.minimumBytes || (accepted.refusesPlain && bytes > 0) ? accepted.best : nil
     }
 }
 
 /// What the request for a read says about the answer.
 struct ReadConditions: Sendable {
     var ifNoneMatch: String?
-    /// What `Accept-Encoding` says; nil where nothing can be packed.
-    var acceptEncoding: String?
+    var accepted = AcceptedCodings(nil)
 
-    init(_ fields: RequestFields, _ request: HTTPRequest) {
+    init(_ fields: RequestFields, _ request: HTTPRequest, _ services: StreamServices) {
         self.ifNoneMatch = fields.ifNoneMatch
-        // A body without a known length would cost an HTTP/1.0 client its connection.
-        self.acceptEncoding = request.head.version == .http1_0 ? nil : fields.acceptEncoding
+        // Why not for HTTP/1.0: a body without a known length would cost the client its connection.
+        guard services.compression != nil, request.head.version != .http1_0 else { return }
+        self.accepted = AcceptedCodings(fields.acceptEncoding)
     }
 }
 
@@ -46,7 +44,7 @@ extension StreamServices {
     ) {
         let compression = facts.contentType.isCompressible ? self.compression : nil
         let length = facts.framing.length(of: UInt64(reading.byteCount))
-        let coding = compression?.coding(accepted: conditions.acceptEncoding, bytes: length)
+        let coding = compression?.coding(conditions.accepted, bytes: length)
         var response = StreamResponse.read(
             facts, policy: self.cache, ifNoneMatch: conditions.ifNoneMatch, coding: coding, varies: compression != nil)
         if response.status == 200 {

@@ -27,7 +27,9 @@ extension StreamResponse {
     package var httpReply: HTTPReply {
         var body = ByteBuffer()
         if case .bytes(let bytes) = self.body { body = bytes }
-        return HTTPReply(status: self.httpStatus, headers: self.httpHeaders, body: body)
+        var reply = HTTPReply(status: self.httpStatus, headers: self.httpHeaders, body: body)
+        reply.errorCode = self.errorCode
+        return reply
     }
 }
 

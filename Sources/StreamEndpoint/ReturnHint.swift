@@ -1,8 +1,8 @@
 import DurableStreams
 import HTTPServer
 
-/// What the event sources of browsers are told at the start about coming back: soon, but not all in one moment, as they would after the
-/// server has stopped.
+/// What the event sources of browsers are told at the start about coming back: soon, but not all in one moment, as they
+/// would after the server has stopped.
 package struct ReturnHint: Sendable {
     /// One for each of a few times; made once, so that a reader costs no memory.
     private let chunks: [HTTPSharedChunk]

@@ -233,7 +233,7 @@ package final class StreamRoute: Sendable {
                 }
                 let place = LivePlace(
                     name: name, view: view, position: position, isNow: query.start == .now, cursor: query.cursor,
-                    conditions: ReadConditions(fields, request), until: until)
+                    conditions: ReadConditions(fields, request, self.services), until: until)
                 switch live {
                 case .longPoll: try LongPoll.begin(place, self.services, request, responder)
                 case .eventStream: EventSession.begin(place, self.services, request, responder)
@@ -251,7 +251,8 @@ package final class StreamRoute: Sendable {
             let reading = try directory.read(
                 name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
             ).get()
-            self.services.answer(reading, reading.facts(), ReadConditions(fields, request), .catchUp, responder)
+            let conditions = ReadConditions(fields, request, self.services)
+            self.services.answer(reading, reading.facts(), conditions, .catchUp, responder)
         } catch {
             self.refuse(error, request, responder)
         }

@@ -39,8 +39,10 @@ enum Service {
         _ settings: Settings, onListening: @escaping @Sendable (Int) -> Void = { _ in },
         onReady: @escaping @Sendable () async throws -> Void = {}
     ) async throws {
-        let level = Logger.Level(configurationName: settings.log.level.rawValue) ?? .info
-        ObservabilityBootstrap.startLogging(level: level)
+        let log = settings.log
+        ObservabilityBootstrap.startLogging(format: LogFormat(log.format)) { label in
+            Logger.Level(configurationName: log.level(of: label).rawValue) ?? .info
+        }
         let metrics = MetricsRegistry()
         ObservabilityBootstrap.startMetrics(metrics)
         let sidecar = Sidecar(

@@ -34,6 +34,8 @@ struct StreamServerSettingsTests {
         #expect(streams.transport.sseRetry == .milliseconds(300))
         #expect(streams.proxy == StreamServerSettings.Proxy())
         #expect(streams.logFilter == LogFilter())
+        #expect(streams.logFormat == .text)
+        #expect(!streams.logsRequests)
         #expect(streams.auth == nil)
         #expect(streams.warnings.count == 1)
         #expect(try Environments.load().streams == nil)
@@ -65,6 +67,7 @@ struct StreamServerSettingsTests {
             "DS_PROXY__FORWARDED_HEADERS": "forwarded", "DS_PROXY__TRUSTED_PROXIES": "10.0.0.0/8, ::ffff:192.0.2.7",
             "DS_PROXY__IDENTITY__MODE": "header", "DS_PROXY__IDENTITY__HEADER_NAME": "X-User",
             "DS_PROXY__IDENTITY__REQUIRE_TLS": "false", "DS_OBSERVABILITY__RUST_LOG": "warn,http=trace",
+            "DS_OBSERVABILITY__LOG_FORMAT": "json", "DS_OBSERVABILITY__REQUEST_LOG": "true",
         ])
         #expect(streams.bindAddress == ListenAddress(host: "::1", port: 5000))
         #expect(streams.limits.maximumMemory.bytes == 1)
@@ -104,6 +107,8 @@ struct StreamServerSettingsTests {
         #expect(streams.proxy.trusted == ["10.0.0.0/8", "192.0.2.7"].compactMap { IPNetwork($0) })
         #expect(streams.proxy.identity == .init(header: "X-User", requiresTLS: false))
         #expect(streams.logFilter == LogFilter(level: .warn, targets: ["http": .trace]))
+        #expect(streams.logFormat == .json)
+        #expect(streams.logsRequests)
         #expect(streams.warnings == [])
     }
 
@@ -192,6 +197,8 @@ struct StreamServerSettingsTests {
         (["DS_HTTP__STREAM_BASE_PATH": "/a?b"], "DS_HTTP__STREAM_BASE_PATH"),
         (["DS_HTTP__STREAM_BASE_PATH": "/healthz"], "DS_HTTP__STREAM_BASE_PATH"),
         (["DS_HTTP__CACHE": "Public"], "DS_HTTP__CACHE"),
+        (["DS_OBSERVABILITY__LOG_FORMAT": "xml"], "DS_OBSERVABILITY__LOG_FORMAT"),
+        (["DS_OBSERVABILITY__REQUEST_LOG": "json"], "DS_OBSERVABILITY__REQUEST_LOG"),
         (
             ["DS_HTTP__CACHE": "no-store", "DS_HTTP__CACHE_SEALED_MAX_AGE_SECS": "9"],
             "DS_HTTP__CACHE_SEALED_MAX_AGE_SECS"
@@ -341,6 +348,13 @@ struct StreamServerSettingsTests {
 
     @Test func theLogLevelFollowsTheFilterUnlessItIsSet() throws {
         #expect(try Settings.load(environment: ["RUST_LOG": "warn,http=debug"]).log.level == .warning)
+        let filtered = try Settings.load(
+            environment: ["RUST_LOG": "warn,penstock.requests=info", "DS_OBSERVABILITY__LOG_FORMAT": "json"])
+        #expect(filtered.log.level(of: "penstock") == .warning)
+        #expect(filtered.log.level(of: "penstock.requests") == .info)
+        #expect(filtered.log.format == .json)
+        let plain = try Settings.load(environment: ["RUST_LOG": "warn,penstock=info", "LOG_LEVEL": "error"])
+        #expect(plain.log.level(of: "penstock") == .error)
         #expect(try Settings.load(environment: ["RUST_LOG": "off"]).log.level == .emergency)
         #expect(try Settings.load(environment: ["RUST_LOG": "trace"]).log.level == .debug)
         #expect(try Settings.load(environment: ["RUST_LOG": "trace", "LOG_LEVEL": "error"]).log.level == .error)
