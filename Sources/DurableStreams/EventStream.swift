@@ -16,8 +16,10 @@ package enum EventStream {
     package static let keepAlive = ByteBuffer(staticString: ": keep-alive\n\n")
 
     /// Tells event sources of browsers how long to wait before they come back.
+    ///
+    /// A line of the event that follows: a block of its own would be an event without a name and data to simple readers.
     package static func retry(milliseconds: UInt64) -> ByteBuffer {
-        ByteBuffer(string: "retry: \(milliseconds)\n\n")
+        ByteBuffer(string: "retry: \(milliseconds)\n")
     }
 
     /// The events for a range that was read: one with the data, if there is any, and one that says where the reader

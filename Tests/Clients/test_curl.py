@@ -130,7 +130,10 @@ class CurlTests:
             self.fail("the events ended")
 
         for number in range(5):
-            self.assertEqual(event(), {"event": "data", "data": f"[{number}]"})
+            data = event()
+            # The first says how soon to come back after the end.
+            self.assertEqual("retry" in data, number == 0)
+            self.assertEqual({**data, "retry": ""}, {"event": "data", "data": f"[{number}]", "retry": ""})
             control = event()
             self.assertEqual(json.loads(control["data"])["streamNextOffset"], control["id"])
             # Only now is the next one sent: it comes live.

@@ -13,7 +13,7 @@ struct ReturnHintTests {
                 #expect(try await reader.untilUpToDate().map(\.name) == ["data", "control"])
                 let first = try #require(reader.text.split(separator: "\n", omittingEmptySubsequences: false).first)
                 #expect(first.hasPrefix("retry: "))
-                #expect(reader.text.hasPrefix(first + "\n\nevent: data\n"))
+                #expect(reader.text.hasPrefix(first + "\nevent: data\n"))
                 times.insert(try #require(Int(first.dropFirst(7))))
             }
             #expect(times.count > 1)
