@@ -38,6 +38,22 @@ int penstock_lock_exclusive(int descriptor)
 	return 0;
 }
 
+int penstock_free_range(int descriptor, int64_t start, int64_t length)
+{
+#if defined(__linux__)
+	int result;
+	do
+		result = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, length);
+	while (result != 0 && errno == EINTR);
+	return result == 0 ? 0 : errno;
+#else
+	(void)descriptor;
+	(void)start;
+	(void)length;
+	return ENOSYS;
+#endif
+}
+
 int penstock_sync_file_system(int descriptor)
 {
 #if defined(__linux__)

@@ -135,6 +135,21 @@ extension DocumentedVariable {
                 "64",
                 "Storage work waiting and under way. Beyond it requests answer 503 with Retry-After."
             )
+        case .retentionMaxBytes:
+            (
+                "0",
+                "Bytes that a new stream keeps at least, where its creator does not say; what is before goes. 0 keeps all."
+            )
+        case .retentionMaxAgeSecs:
+            (
+                "0",
+                "Seconds that a new stream keeps appends, where its creator does not say; what is older goes. 0 keeps all."
+            )
+        case .retentionPrefixes:
+            (
+                nil,
+                "Beginnings of the names that these two are for, a list: logs/,metrics/. Without it all new streams."
+            )
         case .httpCORSOrigins:
             (
                 "*",

@@ -8,6 +8,7 @@ package struct StreamServerSettings: Sendable {
     /// The address of its own; nil when it answers on the listener of the other fronts.
     package var bindAddress: ListenAddress?
     package var limits: Limits
+    package var retention: Retention
     package var http: HTTP
     package var admin: Admin
     package var storage: Storage
@@ -74,6 +75,20 @@ package struct StreamServerSettings: Sendable {
         package var cacheSealedMaximumAge: Duration?
         /// Bytes from which on answers of reads are packed; nil is never.
         package var compressionMinimum: Int?
+
+        package init() {}
+    }
+
+    /// How much is kept of streams whose creator does not say. Nothing is dropped where neither bound is set.
+    package struct Retention: Hashable, Sendable {
+        package var maximumBytes: UInt64?
+        package var maximumAgeSeconds: UInt64?
+        /// Beginnings of the names it is for; empty for all.
+        package var prefixes: [String] = []
+
+        package static let maximumNumber: UInt64 = 9_007_199_254_740
+
+        package var isOn: Bool { self.maximumBytes != nil || self.maximumAgeSeconds != nil }
 
         package init() {}
     }

@@ -38,6 +38,7 @@ struct StreamSettingsLoader {
     mutating func load() -> StreamServerSettings {
         let address = self.bindAddress()
         let limits = self.limits()
+        let retention = self.retention()
         let storage = self.storage()
         let transport = self.transport()
         let auth = self.auth()
@@ -48,9 +49,9 @@ struct StreamSettingsLoader {
         let format: LogSettings.Format = self.reader.choice(.observabilityLogFormat) ?? .text
         let logsRequests = self.reader.boolean(.observabilityRequestLog) ?? false
         return StreamServerSettings(
-            profile: self.profile, bindAddress: address, limits: limits, http: http, admin: admin, storage: storage,
-            transport: transport, proxy: proxy, logFilter: filter, logFormat: format, logsRequests: logsRequests,
-            auth: auth, warnings: self.warnings)
+            profile: self.profile, bindAddress: address, limits: limits, retention: retention, http: http,
+            admin: admin, storage: storage, transport: transport, proxy: proxy, logFilter: filter, logFormat: format,
+            logsRequests: logsRequests, auth: auth, warnings: self.warnings)
     }
 
     // MARK: Address and limits
@@ -118,6 +119,28 @@ struct StreamSettingsLoader {
         limits.maximumStorageJobs =
             self.reader.integer(.limitsMaxStorageJobs, in: positive) ?? limits.maximumStorageJobs
         return limits
+    }
+
+    private mutating func retention() -> StreamServerSettings.Retention {
+        var retention = StreamServerSettings.Retention()
+        let range = 0...Int(StreamServerSettings.Retention.maximumNumber)
+        func bound(_ number: Int?) -> UInt64? { number.flatMap { $0 > 0 ? UInt64($0) : nil } }
+        retention.maximumBytes = bound(self.reader.integer(.retentionMaxBytes, in: range))
+        retention.maximumAgeSeconds = bound(self.reader.integer(.retentionMaxAgeSecs, in: range))
+        if let prefixes = self.reader.list(.retentionPrefixes), let found = self.reader.find(.retentionPrefixes) {
+            if prefixes.contains(where: { $0.isEmpty || $0.hasPrefix("/") }) {
+                self.reader.invalid(
+                    found, "Must be a list of beginnings of names, such as logs/,metrics/, without a slash in front")
+            } else {
+                retention.prefixes = prefixes
+            }
+            if !prefixes.isEmpty, !retention.isOn {
+                self.warnings.append(
+                    "\(found.label) has no effect: neither \(StreamKey.retentionMaxBytes.environmentName) nor "
+                        + "\(StreamKey.retentionMaxAgeSecs.environmentName) is set.")
+            }
+        }
+        return retention
     }
 
     // MARK: HTTP

@@ -6,6 +6,8 @@ package struct CreateRequest: Sendable {
     package let contentType: ContentType?
     /// ``Lifetime/none`` when the request names none.
     package let lifetime: Lifetime
+    /// nil when the request names none; not its own where it is the server's default.
+    package let retention: StreamRetention?
     package let fork: ForkRequest?
     package let closes: Bool
     private let body: ByteBuffer?
@@ -15,11 +17,12 @@ package struct CreateRequest: Sendable {
     /// - Parameter body: nil or empty for none. It is brought into stored form right here, outside of any lock, unless
     ///   its type is the one of a source yet to be looked up.
     package init(
-        contentType: ContentType?, lifetime: Lifetime = .none, fork: ForkRequest? = nil, closes: Bool = false,
-        body: consuming ByteBuffer? = nil
+        contentType: ContentType?, lifetime: Lifetime = .none, retention: StreamRetention? = nil,
+        fork: ForkRequest? = nil, closes: Bool = false, body: consuming ByteBuffer? = nil
     ) {
         self.contentType = contentType
         self.lifetime = lifetime
+        self.retention = retention
         self.fork = fork
         self.closes = closes
         let known = contentType ?? (fork == nil ? .octetStream : nil)
@@ -65,7 +68,9 @@ package struct CreateRequest: Sendable {
     /// Whether `existing` is what this request would have created. The body does not count.
     private func matches(_ existing: StreamState) -> Bool {
         let configuration = existing.configuration
-        guard self.closes == existing.isClosed else { return false }
+        guard self.closes == existing.isClosed,
+            StreamRetention.matches(self.retention, configuration.retention)
+        else { return false }
         switch (self.fork, configuration.fork) {
         case (nil, nil):
             return (self.contentType ?? .octetStream).matches(configuration.contentType)
@@ -87,7 +92,7 @@ package struct CreateRequest: Sendable {
 
     /// The configuration of a stream that is no fork.
     package var plainConfiguration: StreamConfiguration {
-        StreamConfiguration(contentType: self.contentType ?? .octetStream, lifetime: self.lifetime)
+        StreamConfiguration(contentType: self.contentType ?? .octetStream, lifetime: self.lifetime, retention: self.retention)
     }
 }
 

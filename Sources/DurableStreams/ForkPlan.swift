@@ -28,6 +28,7 @@ package struct ForkPlan: Sendable {
     package let contentType: ContentType
     package let lifetime: Lifetime
     package let inheritsLifetime: Bool
+    package let retention: StreamRetention?
     /// Position in the source that the offset means.
     package let anchor: UInt64
     package let request: ForkRequest
@@ -65,7 +66,7 @@ package struct ForkPlan: Sendable {
             fork: ForkOrigin(
                 sourceName: self.request.sourceName, source: self.source,
                 offset: StreamOffset(position: self.anchor), subOffset: self.request.subOffset, position: position,
-                inheritsLifetime: self.inheritsLifetime))
+                inheritsLifetime: self.inheritsLifetime), retention: self.retention)
     }
 }
 
@@ -85,6 +86,7 @@ extension CreateRequest {
         guard anchor <= source.tail else {
             throw StreamError(.invalidOffset, "Stream-Fork-Offset lies beyond the tail of the source.")
         }
+        guard anchor >= source.earliest else { throw StreamState.offsetGone(earliest: source.earliest) }
         if let contentType = self.contentType, !contentType.matches(source.contentType) {
             throw StreamError(.contentTypeMismatch, "The source holds \(source.contentType.text).")
         }
@@ -95,8 +97,11 @@ extension CreateRequest {
             lifetime = source.configuration.lifetime
             inheritsLifetime = true
         }
+        // The server's default is for streams that have no source.
+        let own = self.retention.flatMap { $0.isOwn ? $0 : nil }
         return ForkPlan(
             source: source.identity, contentType: source.contentType, lifetime: lifetime,
-            inheritsLifetime: inheritsLifetime, anchor: anchor, request: fork)
+            inheritsLifetime: inheritsLifetime, retention: own ?? source.configuration.retention?.inherited, anchor: anchor,
+            request: fork)
     }
 }

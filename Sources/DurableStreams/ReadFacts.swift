@@ -12,10 +12,17 @@ package struct ReadFacts: Hashable, Sendable {
     package var isNow: Bool
     /// For live reads.
     package var cursor: UInt64?
+    /// Where the stream begins, of a read that asked for its beginning and got it later than at 0.
+    package var earliest: UInt64?
+    /// Whether a read of the beginning may begin elsewhere later.
+    package var isMovingStart: Bool
+    /// Whether the range may be dropped one day.
+    package var hasRetention: Bool
 
     package init(
         identity: StreamIdentity, contentType: ContentType, start: UInt64, end: UInt64, isAtTail: Bool,
-        isClosed: Bool, isNow: Bool = false, cursor: UInt64? = nil
+        isClosed: Bool, isNow: Bool = false, cursor: UInt64? = nil, isFromStart: Bool = false,
+        hasRetention: Bool = false
     ) {
         self.identity = identity
         self.contentType = contentType
@@ -25,6 +32,9 @@ package struct ReadFacts: Hashable, Sendable {
         self.isClosed = isClosed
         self.isNow = isNow
         self.cursor = cursor
+        self.hasRetention = hasRetention
+        self.isMovingStart = hasRetention && isFromStart
+        self.earliest = self.isMovingStart && start > 0 ? start : nil
     }
 
     /// Whether the range ends where the stream ends for good.

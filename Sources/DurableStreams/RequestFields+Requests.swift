@@ -5,16 +5,37 @@ extension RequestFields {
 
     /// The request that the fields and the body of a PUT make.
     ///
-    /// - Parameter root: the path under which streams live, without a slash at its end.
+    /// - Parameters:
+    ///   - root: the path under which streams live, without a slash at its end.
+    ///   - defaultRetention: for requests that name none.
     package func createRequest(
-        body: consuming ByteBuffer?, root: String, names: StreamNameRules
+        body: consuming ByteBuffer?, root: String, names: StreamNameRules, defaultRetention: StreamRetention? = nil
     ) throws(StreamError) -> CreateRequest {
         try self.checkRepeats()
         let contentType = try self.parsedContentType()
         let lifetime = try self.lifetime()
+        let retention = try self.retention() ?? defaultRetention?.inherited
         let fork = try self.forkRequest(root: root, names: names)
         return CreateRequest(
-            contentType: contentType, lifetime: lifetime, fork: fork, closes: self.closes, body: body)
+            contentType: contentType, lifetime: lifetime, retention: retention, fork: fork, closes: self.closes,
+            body: body)
+    }
+
+    private func retention() throws(StreamError) -> StreamRetention? {
+        StreamRetention(
+            maximumBytes: try Self.bound(self.retentionBytes, StreamHeaderName.retentionBytes),
+            maximumAgeSeconds: try Self.bound(self.retentionSeconds, StreamHeaderName.retentionSeconds))
+    }
+
+    private static func bound(_ text: String?, _ name: String) throws(StreamError) -> UInt64? {
+        guard let text else { return nil }
+        guard let number = HeaderText.decimal(HeaderText.trimmed(text), maximum: StreamRetention.maximumNumber),
+            number > 0
+        else {
+            throw StreamError(
+                .badRequest, "\(name) must be a whole number from 1 to \(StreamRetention.maximumNumber).")
+        }
+        return number
     }
 
     private func checkRepeats() throws(StreamError) {

@@ -16,6 +16,8 @@ package struct RequestFields: Sendable {
     private(set) var forkOffset: String?
     private(set) var forkSubOffset: String?
     private(set) var ifMatch: String?
+    private(set) var retentionBytes: String?
+    private(set) var retentionSeconds: String?
     /// The first field that came twice although it may come only once.
     private(set) var repeated: String?
 
@@ -60,7 +62,10 @@ package struct RequestFields: Sendable {
             case 18:
                 Self.set(&self.forkedFrom, &self.repeated, name, "stream-forked-from", value)
                 Self.set(&self.forkOffset, &self.repeated, name, "stream-fork-offset", value)
-            case 22: Self.set(&self.forkSubOffset, &self.repeated, name, "stream-fork-sub-offset", value)
+            case 22:
+                Self.set(&self.forkSubOffset, &self.repeated, name, "stream-fork-sub-offset", value)
+                Self.set(&self.retentionBytes, &self.repeated, name, "stream-retention-bytes", value)
+            case 24: Self.set(&self.retentionSeconds, &self.repeated, name, "stream-retention-seconds", value)
             default: break
             }
         default:

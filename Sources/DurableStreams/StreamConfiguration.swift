@@ -3,11 +3,21 @@ package struct StreamConfiguration: Hashable, Sendable {
     package var contentType: ContentType
     package var lifetime: Lifetime
     package var fork: ForkOrigin?
+    /// Nil keeps everything.
+    package var retention: StreamRetention? {
+        get { self.retentions.first }
+        set { self.retentions = newValue.map { [$0] } ?? [] }
+    }
+    // Why: most streams have none, and there may be a million; an empty array is a word.
+    private var retentions: [StreamRetention] = []
 
-    package init(contentType: ContentType, lifetime: Lifetime = .none, fork: ForkOrigin? = nil) {
+    package init(
+        contentType: ContentType, lifetime: Lifetime = .none, fork: ForkOrigin? = nil, retention: StreamRetention? = nil
+    ) {
         self.contentType = contentType
         self.lifetime = lifetime
         self.fork = fork
+        self.retention = retention
     }
 }
 

@@ -10,10 +10,11 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
         let expectedSeq: UInt64?
         let receivedSeq: UInt64?
         let retryAfterSeconds: UInt64?
+        let earliest: StreamOffset?
 
         init(
             tail: StreamOffset?, isClosed: Bool, producerEpoch: UInt64?, expectedSeq: UInt64?, receivedSeq: UInt64?,
-            retryAfterSeconds: UInt64?
+            retryAfterSeconds: UInt64?, earliest: StreamOffset?
         ) {
             self.tail = tail
             self.isClosed = isClosed
@@ -21,6 +22,7 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
             self.expectedSeq = expectedSeq
             self.receivedSeq = receivedSeq
             self.retryAfterSeconds = retryAfterSeconds
+            self.earliest = earliest
         }
     }
 
@@ -32,23 +34,25 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
     package init(
         _ code: StreamErrorCode, _ detail: String = "", tail: StreamOffset? = nil, isClosed: Bool = false,
         producerEpoch: UInt64? = nil, expectedSeq: UInt64? = nil, receivedSeq: UInt64? = nil,
-        retryAfterSeconds: UInt64? = nil
+        retryAfterSeconds: UInt64? = nil, earliest: StreamOffset? = nil
     ) {
         self.code = code
         self.detail = detail
         let hasExtras =
             tail != nil || isClosed || producerEpoch != nil || expectedSeq != nil || receivedSeq != nil
-            || retryAfterSeconds != nil
+            || retryAfterSeconds != nil || earliest != nil
         self.extras =
             hasExtras
             ? Extras(
                 tail: tail, isClosed: isClosed, producerEpoch: producerEpoch, expectedSeq: expectedSeq,
-                receivedSeq: receivedSeq, retryAfterSeconds: retryAfterSeconds)
+                receivedSeq: receivedSeq, retryAfterSeconds: retryAfterSeconds, earliest: earliest)
             : nil
     }
 
     /// The tail, sent as `Stream-Next-Offset`.
     package var tail: StreamOffset? { self.extras?.tail }
+    /// The first offset that is still there, sent as `Stream-Earliest-Offset`.
+    package var earliest: StreamOffset? { self.extras?.earliest }
     /// Whether `Stream-Closed: true` goes with the refusal.
     package var isClosed: Bool { self.extras?.isClosed ?? false }
     /// The epoch in force, sent as `Producer-Epoch`.

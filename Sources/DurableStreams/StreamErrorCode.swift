@@ -26,6 +26,7 @@ package enum StreamErrorCode: UInt8, CaseIterable, Sendable {
     case methodNotAllowed
     case unauthorized
     case forbidden
+    case offsetGone
 
     private struct Row {
         var status: Int
@@ -98,6 +99,8 @@ package enum StreamErrorCode: UInt8, CaseIterable, Sendable {
             return Row(status: 401, code: "UNAUTHORIZED", slug: "unauthorized", title: "Authentication is required")
         case .forbidden:
             return Row(status: 403, code: "FORBIDDEN", slug: "forbidden", title: "Not allowed")
+        case .offsetGone:
+            return Row(status: 410, code: "OFFSET_GONE", slug: "offset-gone", title: "Offset is no longer kept")
         }
     }
 

@@ -16,20 +16,25 @@ package enum StreamHeaderName {
     package static let forkedFrom = "Stream-Forked-From"
     package static let forkOffset = "Stream-Fork-Offset"
     package static let forkSubOffset = "Stream-Fork-Sub-Offset"
+    // Extensions of the base protocol.
+    package static let retentionBytes = "Stream-Retention-Bytes"
+    package static let retentionSeconds = "Stream-Retention-Seconds"
+    package static let earliestOffset = "Stream-Earliest-Offset"
     package static let webhookSignature = "Webhook-Signature"
 
     /// Fields that a page of another origin may send.
     package static let allowedInRequests: [String] = [
         "content-type", "authorization", "if-none-match", "if-match", "last-event-id", "stream-ttl",
         "stream-expires-at", "stream-closed", "stream-seq", "producer-id", "producer-epoch", "producer-seq",
-        "stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset",
+        "stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset", "stream-retention-bytes",
+        "stream-retention-seconds",
     ]
 
     /// Fields that a page of another origin may read.
     package static let exposedInResponses: [String] = [
         "stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "stream-sse-data-encoding",
         "stream-ttl", "stream-expires-at", "producer-id", "producer-epoch", "producer-seq", "producer-expected-seq",
-        "producer-received-seq", "etag", "content-type", "content-encoding", "vary", "location", "retry-after",
+        "producer-received-seq", "stream-earliest-offset", "stream-retention-bytes", "stream-retention-seconds", "etag", "content-type", "content-encoding", "vary", "location", "retry-after",
     ]
 
     /// The methods that a stream knows.

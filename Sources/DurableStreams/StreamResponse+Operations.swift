@@ -36,23 +36,32 @@ extension StreamResponse {
 
     package static func head(_ state: StreamState) -> StreamResponse {
         self.head(
-            identity: state.identity, configuration: state.configuration, tail: state.tail, isClosed: state.isClosed)
+            identity: state.identity, configuration: state.configuration, tail: state.tail, isClosed: state.isClosed,
+            earliest: state.earliest)
     }
 
     package static func head(
-        identity: StreamIdentity, configuration: StreamConfiguration, tail: UInt64, isClosed: Bool
+        identity: StreamIdentity, configuration: StreamConfiguration, tail: UInt64, isClosed: Bool,
+        earliest: UInt64 = 0
     ) -> StreamResponse {
         var headers: Headers = [
             ("Content-Type", configuration.contentType.text),
             (StreamHeaderName.nextOffset, StreamOffset(position: tail).token),
             ("Cache-Control", CachePolicy.noStore),
-            ("ETag", EntityTag(identity: identity, start: 0, end: tail, isFinal: isClosed).description),
+            ("ETag", EntityTag(identity: identity, start: earliest, end: tail, isFinal: isClosed).description),
         ]
         switch configuration.lifetime {
         case .none: break
         case .ttl(let seconds): headers.append((StreamHeaderName.ttl, String(seconds)))
         case .deadline(_, let text): headers.append((StreamHeaderName.expiresAt, text))
         }
+        if let bytes = configuration.retention?.maximumBytes {
+            headers.append((StreamHeaderName.retentionBytes, String(bytes)))
+        }
+        if let seconds = configuration.retention?.maximumAgeSeconds {
+            headers.append((StreamHeaderName.retentionSeconds, String(seconds)))
+        }
+        if earliest > 0 { headers.append(Self.earliest(earliest)) }
         if isClosed { headers.append((StreamHeaderName.closed, "true")) }
         return StreamResponse(status: 200, headers: headers)
     }
@@ -77,7 +86,7 @@ extension StreamResponse {
             headers.append(("ETag", tag.description))
         }
         if varies { headers.append(("Vary", "Accept-Encoding")) }
-        headers.append(("Cache-Control", facts.isNow ? CachePolicy.noStore : policy.value(isSealed: facts.isSealed)))
+        headers.append(("Cache-Control", Self.caching(facts, policy)))
         headers += Self.position(facts)
         if isUnchanged { return StreamResponse(status: 304, headers: headers) }
         headers.append(("Content-Type", facts.contentType.text))
@@ -99,15 +108,30 @@ extension StreamResponse {
         if facts.isAtTail { headers.append((StreamHeaderName.upToDate, "true")) }
         if facts.isFinal { headers.append((StreamHeaderName.closed, "true")) }
         if let cursor = facts.cursor { headers.append((StreamHeaderName.cursor, String(cursor))) }
+        if let earliest = facts.earliest { headers.append(Self.earliest(earliest)) }
         return headers
     }
 
+    private static func earliest(_ position: UInt64) -> (name: String, value: String) {
+        (StreamHeaderName.earliestOffset, StreamOffset(position: position).token)
+    }
+
+    private static func caching(_ facts: ReadFacts, _ policy: CachePolicy) -> String {
+        if facts.isNow { return CachePolicy.noStore }
+        // Why: who is told to start over must not get an old beginning out of a cache, which would lead there again.
+        if facts.isMovingStart, policy.scope != .none { return CachePolicy.noCache }
+        return policy.value(isSealed: facts.isSealed)
+    }
+
     /// The head of an event stream.
-    package static func events(_ contentType: ContentType) -> StreamResponse {
+    ///
+    /// - Parameter earliest: where a stream begins whose beginning was asked for, if that is not at 0.
+    package static func events(_ contentType: ContentType, earliest: UInt64 = 0) -> StreamResponse {
         var headers: Headers = [
             ("Content-Type", "text/event-stream"), ("Cache-Control", CachePolicy.noCache), ("X-Accel-Buffering", "no"),
         ]
         if contentType.kind == .binary { headers.append((StreamHeaderName.sseDataEncoding, "base64")) }
+        if earliest > 0 { headers.append(Self.earliest(earliest)) }
         return StreamResponse(status: 200, headers: headers, body: .events)
     }
 
@@ -121,6 +145,7 @@ extension StreamResponse {
     package static func error(_ error: StreamError, instance: String?, isHead: Bool = false) -> StreamResponse {
         var headers: Headers = [("Cache-Control", CachePolicy.noStore)]
         if let tail = error.tail { headers.append((StreamHeaderName.nextOffset, tail.token)) }
+        if let earliest = error.earliest { headers.append((StreamHeaderName.earliestOffset, earliest.token)) }
         if error.isClosed { headers.append((StreamHeaderName.closed, "true")) }
         if let epoch = error.producerEpoch { headers.append((StreamHeaderName.producerEpoch, String(epoch))) }
         if let seq = error.expectedSeq { headers.append((StreamHeaderName.producerExpectedSeq, String(seq))) }
@@ -147,5 +172,5 @@ extension StreamResponse {
 
 extension ReadFacts {
     /// Whether what was read will be read again the same way for ever: the range ends before the tail, or the stream has.
-    package var isSealed: Bool { !self.isNow && (self.isFinal || !self.isAtTail) }
+    package var isSealed: Bool { !self.isNow && !self.hasRetention && (self.isFinal || !self.isAtTail) }
 }

@@ -53,7 +53,8 @@ extension StreamState {
             throw StreamError(.preconditionFailed, "The tail is not the expected one.", tail: self.tailOffset)
         }
         let count = payload?.bytes.readableBytes ?? 0
-        let room = limits.maximumStreamBytes >= self.tail ? limits.maximumStreamBytes - self.tail : 0
+        let kept = self.tail - self.earliest
+        let room = limits.maximumStreamBytes >= kept ? limits.maximumStreamBytes - kept : 0
         guard count == 0 || UInt64(count) <= room else {
             throw StreamError(.payloadTooLarge, "The stream would exceed its size limit.", tail: self.tailOffset)
         }
@@ -117,6 +118,11 @@ extension StreamState {
 
     /// Takes over an accepted append, from a decision or from a log record.
     package mutating func apply(_ effect: AppendEffect) {
+        if effect.payloadCount > 0, let retention = self.configuration.retention {
+            let start = self.tail
+            self.retained?.lastStart = start
+            self.retained?.appended(end: start + UInt64(effect.payloadCount), at: effect.at, retention)
+        }
         self.tail += UInt64(effect.payloadCount)
         self.messageCount += UInt64(effect.messageCount)
         if let claim = effect.claim {

@@ -10,7 +10,9 @@ extension StreamState {
         static let closingClaim = Flags(rawValue: 2)
         static let lastSequence = Flags(rawValue: 4)
         static let isSoftDeleted = Flags(rawValue: 8)
-        static let all: Flags = [.isClosed, .closingClaim, .lastSequence, .isSoftDeleted]
+        /// Since there are retentions.
+        static let retained = Flags(rawValue: 16)
+        static let all: Flags = [.isClosed, .closingClaim, .lastSequence, .isSoftDeleted, .retained]
     }
 
     package func encode(into buffer: inout ByteBuffer) {
@@ -20,6 +22,7 @@ extension StreamState {
         if self.closingClaim != nil { flags.insert(.closingClaim) }
         if self.lastSequence != nil { flags.insert(.lastSequence) }
         if self.isSoftDeleted { flags.insert(.isSoftDeleted) }
+        if self.retained != nil { flags.insert(.retained) }
         buffer.writeInteger(flags.rawValue)
         buffer.writeCompact(self.identity.rawValue)
         buffer.writeText(self.name)
@@ -30,6 +33,7 @@ extension StreamState {
         buffer.writeCompact(UInt64(self.forkCount))
         if let claim = self.closingClaim { buffer.writeClaim(claim) }
         if let sequence = self.lastSequence { buffer.writeText(sequence) }
+        self.retained?.encode(into: &buffer)
         buffer.writeCompact(UInt64(self.producers.count))
         for (id, producer) in self.producers {
             buffer.writeText(id)
@@ -66,6 +70,12 @@ extension StreamState {
             guard let sequence = buffer.readText() else { return nil }
             self.lastSequence = sequence
         }
+        // Also where there is none in the bytes: what was not asked for is not there.
+        self.retained = nil
+        if flags.contains(.retained) {
+            guard let retained = RetainedRange(decoding: &buffer), retained.earliest <= tail else { return nil }
+            self.retained = retained
+        }
         guard let count = buffer.readCompact().flatMap(Int.init(exactly:)), count <= buffer.readableBytes else {
             return nil
         }
@@ -80,10 +90,13 @@ extension StreamState {
 
 extension StreamConfiguration {
     private static let version: UInt8 = 1
+    /// With a retention behind this byte. Without one the older version is written.
+    private static let retainedVersion: UInt8 = 2
 
     /// Also for the log record of a creation.
     package func encode(into buffer: inout ByteBuffer) {
-        buffer.writeInteger(Self.version)
+        buffer.writeInteger(self.retention == nil ? Self.version : Self.retainedVersion)
+        self.retention?.encode(into: &buffer)
         buffer.writeText(self.contentType.text)
         switch self.lifetime {
         case .none:
@@ -109,7 +122,13 @@ extension StreamConfiguration {
     }
 
     package init?(decoding buffer: inout ByteBuffer) {
-        guard buffer.readInteger(as: UInt8.self) == Self.version, let text = buffer.readText(),
+        let version = buffer.readInteger(as: UInt8.self)
+        var retention: StreamRetention?
+        if version == Self.retainedVersion {
+            guard let found = StreamRetention(decoding: &buffer) else { return nil }
+            retention = found
+        }
+        guard version == Self.version || retention != nil, let text = buffer.readText(),
             let contentType = ContentType(text)
         else { return nil }
         let lifetime: Lifetime
@@ -127,7 +146,7 @@ extension StreamConfiguration {
         }
         let mark = buffer.readInteger(as: UInt8.self)
         if mark == 0 {
-            self.init(contentType: contentType, lifetime: lifetime)
+            self.init(contentType: contentType, lifetime: lifetime, retention: retention)
             return
         }
         guard mark == 1 || mark == 2, let sourceName = buffer.readText(), let source = buffer.readCompact(),
@@ -139,6 +158,61 @@ extension StreamConfiguration {
             fork: ForkOrigin(
                 sourceName: sourceName, source: StreamIdentity(rawValue: source),
                 offset: StreamOffset(position: offset), subOffset: subOffset, position: position,
-                inheritsLifetime: mark == 2))
+                inheritsLifetime: mark == 2),
+            retention: retention)
+    }
+}
+
+extension StreamRetention {
+    private struct Flags: OptionSet {
+        var rawValue: UInt8
+        static let bytes = Flags(rawValue: 1)
+        static let age = Flags(rawValue: 2)
+        static let isOwn = Flags(rawValue: 4)
+        static let all: Flags = [.bytes, .age, .isOwn]
+    }
+
+    func encode(into buffer: inout ByteBuffer) {
+        var flags: Flags = self.isOwn ? .isOwn : []
+        if self.maximumBytes != nil { flags.insert(.bytes) }
+        if self.maximumAgeSeconds != nil { flags.insert(.age) }
+        buffer.writeInteger(flags.rawValue)
+        if let bytes = self.maximumBytes { buffer.writeCompact(bytes) }
+        if let seconds = self.maximumAgeSeconds { buffer.writeCompact(seconds) }
+    }
+
+    init?(decoding buffer: inout ByteBuffer) {
+        guard let flags = buffer.readInteger(as: UInt8.self).map(Flags.init(rawValue:)), flags.isSubset(of: .all) else {
+            return nil
+        }
+        var numbers: [UInt64?] = [nil, nil]
+        for (index, flag) in [Flags.bytes, .age].enumerated() where flags.contains(flag) {
+            guard let number = buffer.readCompact(), (1...Self.maximumNumber).contains(number) else { return nil }
+            numbers[index] = number
+        }
+        self.init(maximumBytes: numbers[0], maximumAgeSeconds: numbers[1], isOwn: flags.contains(.isOwn))
+    }
+}
+
+extension RetainedRange {
+    func encode(into buffer: inout ByteBuffer) {
+        buffer.writeCompact(self.earliest)
+        buffer.writeCompact(self.lastStart)
+        buffer.writeCompact(UInt64(self.ages.count))
+        for age in self.ages {
+            buffer.writeCompact(age.end)
+            buffer.writeCompact(age.time)
+        }
+    }
+
+    init?(decoding buffer: inout ByteBuffer) {
+        guard let earliest = buffer.readCompact(), let lastStart = buffer.readCompact(),
+            let count = buffer.readCompact(), count <= Self.maximumAges
+        else { return nil }
+        self.init(earliest: earliest, lastStart: lastStart)
+        for _ in 0..<count {
+            guard let end = buffer.readCompact(), let time = buffer.readCompact() else { return nil }
+            self.ages.append(Age(end: end, time: time))
+        }
     }
 }

@@ -24,13 +24,22 @@ package struct StreamState: Hashable, Sendable {
     package var isSoftDeleted: Bool
     /// Living streams that forked directly from this one.
     package var forkCount: UInt32
+    /// With a retention only.
+    package internal(set) var retained: RetainedRange? {
+        get { self.retainedRanges.first }
+        set { self.retainedRanges = newValue.map { [$0] } ?? [] }
+    }
+    // Why: as of the configuration's retention.
+    private var retainedRanges: [RetainedRange] = []
 
     /// A stream as its creation leaves it.
     ///
-    /// - Parameter payload: what the creating request brought, behind the inherited bytes.
+    /// - Parameters:
+    ///   - payload: what the creating request brought, behind the inherited bytes.
+    ///   - earliest: of a fork, where its source begins.
     package init(
         identity: StreamIdentity, name: String, configuration: StreamConfiguration, payloadCount: Int = 0,
-        messageCount: Int = 0, closes: Bool = false, at now: UInt64
+        messageCount: Int = 0, closes: Bool = false, earliest: UInt64 = 0, at now: UInt64
     ) {
         self.identity = identity
         self.name = name
@@ -46,6 +55,14 @@ package struct StreamState: Hashable, Sendable {
         self.lastTouched = now
         self.isSoftDeleted = false
         self.forkCount = 0
+        if let retention = configuration.retention {
+            let base = configuration.fork?.position ?? 0
+            // Where the last append of what a fork inherits begins is not known: all of it stays until there is another.
+            var retained = RetainedRange(earliest: earliest, lastStart: payloadCount > 0 ? base : earliest)
+            // What a fork inherits is as old as the fork.
+            if self.tail > earliest { retained.appended(end: self.tail, at: now, retention) }
+            self.retained = retained
+        }
     }
 
     package var contentType: ContentType { self.configuration.contentType }

@@ -29,6 +29,10 @@ package struct StreamArchive: ~Copyable {
             var content_type: String
             var ttl_seconds: UInt64?
             var expires_at: String?
+            var retention_bytes: UInt64?
+            var retention_seconds: UInt64?
+            /// Whether the creator asked for the retention. Without it: yes.
+            var retention_is_own: Bool?
         }
 
         struct Message: Codable {
@@ -68,7 +72,7 @@ package struct StreamArchive: ~Copyable {
                     Ask a running server with DS_ADMIN__ENABLED=true at \(settings.admin.basePath)/streams instead.
                     """)
         }
-        self.directory = try StreamServer.open(settings, SystemTime.milliseconds)
+        self.directory = try StreamServer.open(settings, SystemTime.milliseconds, appliesRetention: false)
         self.folder = settings.storage.dataDirectory
         self.names = StreamNameRules(
             maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
@@ -118,6 +122,11 @@ package struct StreamArchive: ~Copyable {
             case .ttl(let seconds): configuration.ttl_seconds = seconds
             case .deadline(_, let text): configuration.expires_at = text
             }
+            if let retention = view.configuration.retention {
+                configuration.retention_bytes = retention.maximumBytes
+                configuration.retention_seconds = retention.maximumAgeSeconds
+                configuration.retention_is_own = retention.isOwn
+            }
             let head = Document.Stream(
                 name: view.name, config: configuration, closed: view.isClosed,
                 created_at: Timestamp.text(milliseconds: view.createdAt),
@@ -133,7 +142,7 @@ package struct StreamArchive: ~Copyable {
     }
 
     private borrowing func exportMessages(of view: StreamView, write: (String) throws -> Void) throws {
-        var position: UInt64 = 0
+        var position = view.earliest
         var isFirst = true
         func message(_ bytes: ByteBuffer, at position: UInt64) throws {
             let data = Data(bytes.readableBytesView).base64EncodedString()

@@ -75,7 +75,15 @@ enum StreamImport {
             }
             lifetime = .deadline(milliseconds: milliseconds, text: text)
         }
-        return CreateRequest(contentType: contentType, lifetime: lifetime)
+        for number in [stream.config.retention_bytes, stream.config.retention_seconds].compactMap({ $0 }) {
+            guard (1...StreamRetention.maximumNumber).contains(number) else {
+                throw StreamError(.badRequest, "\(number) is no bound of a retention.")
+            }
+        }
+        let retention = StreamRetention(
+            maximumBytes: stream.config.retention_bytes, maximumAgeSeconds: stream.config.retention_seconds,
+            isOwn: stream.config.retention_is_own ?? true)
+        return CreateRequest(contentType: contentType, lifetime: lifetime, retention: retention)
     }
 
     private static func payloads(_ stream: StreamArchive.Document.Stream) throws -> [StreamPayload] {

@@ -92,6 +92,7 @@ struct StreamMetrics {
         total("streams_appends_total", "Appends with data") { $0.appends }
         total("streams_appended_messages_total", "Messages appended") { $0.appendedMessages }
         total("streams_appended_bytes_total", "Bytes appended") { $0.appendedBytes }
+        total("streams_trimmed_bytes_total", "Bytes dropped by retentions") { $0.trimmedBytes }
         let limits = directory.configuration.limits
         func level(
             _ label: String, _ help: String, limit: Double?,

@@ -43,6 +43,10 @@ final class StreamServer: Sendable {
             staleWhileRevalidateSeconds: Self.milliseconds(settings.http.cacheStaleWhileRevalidate) / 1000,
             sealedMaximumAgeSeconds: settings.http.cacheSealedMaximumAge.map { Self.milliseconds($0) / 1000 })
         services.compression = settings.http.compressionMinimum.map { CompressionPolicy(minimumBytes: $0) }
+        services.retention = StreamRetention(
+            maximumBytes: settings.retention.maximumBytes, maximumAgeSeconds: settings.retention.maximumAgeSeconds,
+            isOwn: false
+        ).map { DefaultRetention($0, prefixes: settings.retention.prefixes) }
         services.requestBytes = Int(settings.limits.maximumRequestBody.bytes)
         services.live = LiveReader.Settings(
             longPollTimeout: Self.milliseconds(settings.transport.longPollTimeout),
@@ -156,7 +160,7 @@ final class StreamServer: Sendable {
     }
 
     static func open(
-        _ settings: StreamServerSettings, _ clock: @escaping @Sendable () -> UInt64
+        _ settings: StreamServerSettings, _ clock: @escaping @Sendable () -> UInt64, appliesRetention: Bool = true
     ) throws -> StreamDirectory {
         let mode: StorageMode
         switch settings.storage.mode {
@@ -167,6 +171,7 @@ final class StreamServer: Sendable {
         case .acid(.memory, _): mode = .acidInMemory
         }
         var configuration = StreamDirectoryConfiguration(mode: mode, directory: settings.storage.dataDirectory)
+        configuration.appliesRetention = appliesRetention
         let bounds = settings.limits.payload(in: settings.storage.mode)
         configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
         configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
@@ -222,6 +227,9 @@ final class StreamServer: Sendable {
         var updated_at: String
         var ttl_seconds: UInt64?
         var expires_at: String?
+        var retention_bytes: UInt64?
+        var retention_seconds: UInt64?
+        var earliest_offset: String?
 
         init(_ listing: StreamListing) {
             let view = listing.view
@@ -237,6 +245,9 @@ final class StreamServer: Sendable {
             case .ttl(let seconds): self.ttl_seconds = seconds
             case .deadline(_, let text): self.expires_at = text
             }
+            self.retention_bytes = view.configuration.retention?.maximumBytes
+            self.retention_seconds = view.configuration.retention?.maximumAgeSeconds
+            if view.earliest > 0 { self.earliest_offset = view.earliestOffset.token }
         }
     }
 

@@ -140,6 +140,11 @@ final class AcidEngine: Sendable {
         self.shards[Int(entry.environment)].touched(entry.state.identity.rawValue, at: entry.storedTouch)
     }
 
+    /// What a stream has before a position is to be removed.
+    func trimmed(_ entry: StreamEntry, to floor: UInt64) {
+        self.shards[Int(entry.environment)].trimmed(entry.state.identity.rawValue, to: floor)
+    }
+
     func flush() {
         for shard in self.shards { shard.commitWaiting() }
     }
@@ -205,10 +210,30 @@ final class AcidEngine: Sendable {
         return penstock_crc32c(0, bytes.baseAddress, bytes.count) == checksum ? bytes : nil
     }
 
+    /// The last end of an append at or before a position; nil if there is none.
+    func lastEnd(of entry: StreamEntry, atOrBefore position: UInt64) throws(StreamError) -> UInt64? {
+        let environment = self.shards[Int(entry.environment)].environment
+        let identity = entry.state.identity.rawValue
+        do throws(LMDBEnvironment.Fault) {
+            return try environment.read { transaction throws(LMDBEnvironment.Fault) -> UInt64? in
+                guard
+                    let key = try environment.last(
+                        environment.records, before: LMDBEnvironment.key(identity, position + 1), in: transaction),
+                    key.0 == identity
+                else { return nil }
+                return key.1
+            }
+        } catch {
+            throw StreamError(error.storeError(environment.path))
+        }
+    }
+
     func verify(_ entry: StreamEntry) -> StoreError? {
         let environment = self.shards[Int(entry.environment)].environment
         let identity = entry.state.identity.rawValue
-        var position = entry.base
+        // Records before what readers find may be there still or not, in whole.
+        let start = max(entry.base, entry.trimming?.earliest ?? 0)
+        var position: UInt64?
         var isDamaged = false
         do throws(LMDBEnvironment.Fault) {
             try environment.read { transaction throws(LMDBEnvironment.Fault) in
@@ -216,21 +241,22 @@ final class AcidEngine: Sendable {
                     environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
                 ) { key, value, _ in
                     guard LMDBEnvironment.number(key, at: 0) == identity else { return false }
-                    guard let append = Self.append(value),
-                        position + UInt64(append.count) == LMDBEnvironment.number(key, at: 1)
+                    let end = LMDBEnvironment.number(key, at: 1)
+                    guard let append = Self.append(value), UInt64(append.count) <= end,
+                        position.map({ $0 + UInt64(append.count) == end }) ?? (end - UInt64(append.count) <= start)
                     else {
                         isDamaged = true
                         return false
                     }
-                    position = LMDBEnvironment.number(key, at: 1)
+                    position = end
                     return true
                 }
             }
         } catch {
             return error.storeError(environment.path)
         }
-        guard !isDamaged, position >= entry.durableTail else {
-            return StoreError(.corrupt, "an append fails its checksum", file: environment.path, offset: position)
+        guard !isDamaged, position ?? start >= entry.durableTail else {
+            return StoreError(.corrupt, "an append fails its checksum", file: environment.path, offset: position ?? start)
         }
         return nil
     }

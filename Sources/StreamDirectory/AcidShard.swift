@@ -13,6 +13,8 @@ final class AcidShard: Sendable {
         var garbage: [UInt64]
         /// Streams that were read, and from when on their countdown is to be written down.
         var touches: [UInt64: UInt64] = [:]
+        /// Streams that were trimmed, and up to where their records are to be removed.
+        var floors: [UInt64: UInt64] = [:]
         var isStopping = false
         var failure: StoreError?
         var thread: StoreThread?
@@ -61,6 +63,12 @@ final class AcidShard: Sendable {
         self.state.withLock { $0.touches[identity] = time }
     }
 
+    /// The records of a stream that end at or before a position are not needed any more; that they are not is durable.
+    func trimmed(_ identity: UInt64, to floor: UInt64) {
+        self.state.withLock { $0.floors[identity] = floor }
+        self.signal.raise()
+    }
+
     /// Commits what waits and ends the thread. Throws when something could not be committed.
     func stop() throws(StoreError) {
         let thread = self.state.withLock { state in
@@ -92,7 +100,7 @@ final class AcidShard: Sendable {
                 nextTouches = clock.now + interval * 0.6
             }
             let (hasWork, hasGarbage, isStopping, isFull) = self.state.withLock {
-                (!$0.waiting.isEmpty, !$0.garbage.isEmpty, $0.isStopping, $0.isFull)
+                (!$0.waiting.isEmpty, !$0.garbage.isEmpty || !$0.floors.isEmpty, $0.isStopping, $0.isFull)
             }
             if isStopping { return }
             if isFull {
@@ -141,8 +149,9 @@ final class AcidShard: Sendable {
     func tidyUp() throws(StoreError) {
         self.commitWaiting()
         self.committing.withLock { _ in self.storeTouches() }
-        while self.state.withLock({ $0.failure == nil && !$0.isFull && !$0.garbage.isEmpty }) {
+        while self.state.withLock({ $0.failure == nil && !$0.isFull && !($0.garbage.isEmpty && $0.floors.isEmpty) }) {
             self.committing.withLock { _ in self.removeGarbage() }
+            self.commitWaiting()
         }
         let (failure, isFull) = self.state.withLock { ($0.failure, $0.isFull) }
         if let failure { throw failure }
@@ -155,12 +164,18 @@ final class AcidShard: Sendable {
             self.state.withLock { state in
                 state.failure = error
                 state.garbage = []
+                state.floors = [:]
             }
             self.directory.withLock { $0.directory }?.changeCondition(to: .failed(error))
             return self.drop(changes, error)
         }
         // Tidying up is left for the next start; only what somebody waits for makes the disk count as full.
-        if changes.isEmpty { return self.state.withLock { $0.garbage = [] } }
+        if changes.isEmpty {
+            return self.state.withLock { state in
+                state.garbage = []
+                state.floors = [:]
+            }
+        }
         // Kept, and tried again.
         let wasFull = self.state.withLock { state in
             state.waiting = changes + state.waiting
@@ -255,7 +270,7 @@ final class AcidShard: Sendable {
 
     /// Removes some records of a stream that is gone.
     private func removeGarbage() {
-        guard let identity = self.state.withLock({ $0.garbage.last }) else { return }
+        guard let identity = self.state.withLock({ $0.garbage.last }) else { return self.removeTrimmed() }
         let environment = self.environment
         do throws(LMDBEnvironment.Fault) {
             var isDone = false
@@ -285,6 +300,48 @@ final class AcidShard: Sendable {
     }
 }
 
+extension AcidShard {
+    /// Removes some records from the front of streams that were trimmed: so many in one transaction that no commit waits for
+    /// long.
+    private func removeTrimmed() {
+        // Why not beside what waits: it may be the deletion of a fork without which these records would still be needed.
+        let floors = self.state.withLock { $0.waiting.isEmpty && $0.failure == nil ? $0.floors : [:] }
+        guard !floors.isEmpty else { return }
+        let environment = self.environment
+        var done: [UInt64: UInt64] = [:]
+        do throws(LMDBEnvironment.Fault) {
+            try environment.write { transaction throws(LMDBEnvironment.Fault) in
+                // Why here: the transaction may be done again, when the map has grown.
+                done = [:]
+                var left = Self.garbageCount
+                for (identity, floor) in floors where left > 0 {
+                    left -= 1
+                    var isDone = true
+                    try environment.forEach(
+                        environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
+                    ) { key, _, cursor throws(LMDBEnvironment.Fault) in
+                        guard LMDBEnvironment.number(key, at: 0) == identity, LMDBEnvironment.number(key, at: 1) <= floor
+                        else { return false }
+                        guard left > 0 else {
+                            isDone = false
+                            return false
+                        }
+                        left -= 1
+                        try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
+                        return true
+                    }
+                    if isDone { done[identity] = floor }
+                }
+            }
+            self.state.withLock { state in
+                for (identity, floor) in done where state.floors[identity] == floor { state.floors[identity] = nil }
+            }
+        } catch {
+            self.failed(error, [])
+        }
+    }
+}
+
 extension StreamDirectory {
     /// Settles changes that were committed together.
     func settle(_ changes: [Change]) {
@@ -295,6 +352,7 @@ extension StreamDirectory {
                 self.settle(change, bytes: ByteBuffer(), batch: &batch)
             }
             for other in change.collected { self.shard(of: other).withLock { self.dropTail(of: other) } }
+            self.settleRelease(of: change)
         }
         batch.deliver()
     }

@@ -10,11 +10,13 @@ final class Change: LogAttachment, @unchecked Sendable {
         case create = 1
         case append = 2
         case delete = 3
+        /// What is before a position is dropped.
+        case trim = 4
     }
 
     let kind: Kind
     let entry: StreamEntry
-    /// The stream's tail with this change.
+    /// The stream's tail with this change; of a trimming, where the stream begins.
     let tail: UInt64
     let isClosed: Bool
     /// Payload bytes, which end the record.
@@ -26,6 +28,8 @@ final class Change: LogAttachment, @unchecked Sendable {
     var followers: [(target: (any CompletionTarget)?, completion: StreamCompletion)] = []
     /// Other streams that a deletion has removed for good.
     let collected: [StreamEntry]
+    /// What a deletion has left without forks, perhaps.
+    let released: StreamEntry?
     /// `acid`: what its transaction writes.
     let transaction: AcidChange?
     /// For a deletion: whether the stream's time was over.
@@ -34,7 +38,7 @@ final class Change: LogAttachment, @unchecked Sendable {
     init(
         _ kind: Kind, entry: StreamEntry, tail: UInt64, isClosed: Bool, payloadCount: Int = 0, messageCount: Int = 0,
         target: (any CompletionTarget)?, completion: StreamCompletion?, collected: [StreamEntry] = [],
-        isExpiry: Bool = false, transaction: AcidChange? = nil
+        released: StreamEntry? = nil, isExpiry: Bool = false, transaction: AcidChange? = nil
     ) {
         self.isExpiry = isExpiry
         self.kind = kind
@@ -46,6 +50,7 @@ final class Change: LogAttachment, @unchecked Sendable {
         self.target = target
         self.completion = completion
         self.collected = collected
+        self.released = released
         self.transaction = transaction
     }
 }

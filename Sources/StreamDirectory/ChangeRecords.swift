@@ -77,3 +77,32 @@ struct DeleteRecord {
         self.init(at: at, isExpiry: isExpiry != 0, steps: steps)
     }
 }
+
+/// A trimming: from where on the stream is kept.
+struct TrimRecord {
+    var at: UInt64
+    var earliest: UInt64
+
+    private static let version: UInt8 = 1
+
+    init(at: UInt64, earliest: UInt64) {
+        self.at = at
+        self.earliest = earliest
+    }
+
+    func encode(into buffer: inout ByteBuffer) {
+        buffer.writeInteger(Self.version)
+        buffer.writeInteger(self.at, endianness: .little)
+        buffer.writeInteger(self.earliest, endianness: .little)
+    }
+
+    /// Nil when the bytes are none.
+    init?(decoding buffer: ByteBuffer) {
+        var rest = buffer
+        guard rest.readInteger(as: UInt8.self) == Self.version, rest.readableBytes == 16,
+            let at = rest.readInteger(endianness: .little, as: UInt64.self),
+            let earliest = rest.readInteger(endianness: .little, as: UInt64.self)
+        else { return nil }
+        self.init(at: at, earliest: earliest)
+    }
+}

@@ -17,6 +17,9 @@ extension FileEngine {
         var snapshotOffset: UInt64
         var mayHaveFiles: Bool
         var newSnapshotOffset = StreamEntry.noSnapshot
+        /// What is before this leaves.
+        var floor: UInt64
+        let base: UInt64
         var appends: [StreamFiles.Entry] = []
         var bytes = ByteBuffer()
     }
@@ -74,7 +77,7 @@ extension FileEngine {
     private func checkpoint(
         _ batch: ArraySlice<StreamEntry>, _ directory: StreamDirectory, _ state: inout CheckpointState
     ) throws(StoreError) {
-        var jobs = batch.map { entry in directory.shard(of: entry).withLock { Self.job(entry) } }
+        var jobs = batch.map { entry in directory.shard(of: entry).withLock { Self.job(entry, directory) } }
         try self.makeDurable(jobs.reduce(0) { max($0, $1.lastRecordEnd) })
         var unsynced = Unsynced()
         var kept: [Job] = []
@@ -84,15 +87,21 @@ extension FileEngine {
         try self.sync(unsynced)
         for index in kept.indices { try self.writeSnapshot(&kept[index], &state) }
         try self.flushMetadata()
-        for job in kept where !job.isRemoved { Self.install(job, directory) }
+        for job in kept where !job.isRemoved {
+            Self.install(job, directory)
+            if job.placement == .files, job.floor > job.base { self.free(job, directory) }
+        }
     }
 
-    private static func job(_ entry: StreamEntry) -> Job {
+    private static func job(_ entry: StreamEntry, _ directory: StreamDirectory) -> Job {
         entry.flags.remove(.isDirty)
+        // Why already here: who reads from now on needs none of it, and the snapshot has to say so before it goes.
+        directory.raiseFloor(of: entry)
         return Job(
             entry: entry, isRemoved: entry.isRemoved, state: entry.stateToStore, lastRecordEnd: entry.lastRecordEnd,
             checkpointedTail: entry.checkpointedTail, placement: entry.placement, indexCount: entry.indexCount,
-            snapshotOffset: entry.snapshotOffset, mayHaveFiles: entry.flags.contains(.mayHaveFiles))
+            snapshotOffset: entry.snapshotOffset, mayHaveFiles: entry.flags.contains(.mayHaveFiles), floor: entry.floor,
+            base: entry.base)
     }
 
     /// Waits until the write-ahead log is on the disk up to `end`, by writing it if need be, and until what became durable is settled.
@@ -125,7 +134,7 @@ extension FileEngine {
             }
             return true
         }
-        let base = job.entry.base
+        let base = job.base
         let end = job.state.tail
         // Everything up to the state's tail is durable and therefore in memory.
         let items = directory.shard(of: job.entry).withLock { () -> [TailBuffer.Item]? in
@@ -138,7 +147,7 @@ extension FileEngine {
         guard items.reduce(job.checkpointedTail, { $0 + UInt64($1.bytes.readableBytes) }) == end else {
             throw StoreError(.invalidState, "bytes before a checkpoint are missing in memory")
         }
-        if job.placement != .files, end - base <= UInt64(self.configuration.inlineByteLimit) {
+        if job.placement != .files, end - job.floor <= UInt64(self.configuration.inlineByteLimit) {
             try self.collectInline(&job, items)
             return true
         }
@@ -147,16 +156,26 @@ extension FileEngine {
     }
 
     private func collectInline(_ job: inout Job, _ items: [TailBuffer.Item]) throws(StoreError) {
-        if job.placement == .inline, job.checkpointedTail > job.entry.base {
+        var start = job.checkpointedTail
+        if job.placement == .inline, job.checkpointedTail > job.base {
             let before = try self.snapshot(at: job.snapshotOffset)
             job.appends = before.appends
             job.bytes = before.bytes
+            start = max(job.base, before.start)
         }
         for item in items {
             job.appends.append(
                 StreamFiles.Entry(
                     end: item.end, checksum: appendChecksum(item.bytes), messageCount: item.messageCount))
             job.bytes.writeImmutableBuffer(item.bytes)
+        }
+        if job.floor > start {
+            job.appends.removeAll { $0.end <= job.floor }
+            let count = Int(job.floor - start)
+            guard let rest = job.bytes.getSlice(
+                at: job.bytes.readerIndex + count, length: job.bytes.readableBytes - count)
+            else { throw StoreError(.corrupt, "a snapshot does not fit its stream", offset: job.snapshotOffset) }
+            job.bytes = rest
         }
         job.placement = job.appends.isEmpty ? .none : .inline
     }
@@ -184,8 +203,8 @@ extension FileEngine {
                 let before = try self.snapshot(at: job.snapshotOffset)
                 entries = before.appends
                 parts = [before.bytes]
+                position = max(base, before.start)
             }
-            position = base
             job.indexCount = 0
         }
         for item in items {
@@ -261,7 +280,8 @@ extension FileEngine {
         } else {
             SnapshotRecord(
                 state: job.state, lastRecordEnd: job.lastRecordEnd, placement: job.placement,
-                indexCount: job.indexCount, appends: job.appends, bytes: job.bytes
+                indexCount: job.indexCount, start: job.floor > job.base ? job.floor : 0, appends: job.appends,
+                bytes: job.bytes
             ).encode(into: &payload)
             job.appends = []
             job.bytes = ByteBuffer()
@@ -278,12 +298,29 @@ extension FileEngine {
             entry.placement = job.placement
             entry.indexCount = job.indexCount
             entry.snapshotOffset = job.newSnapshotOffset
+            // Readings were under way below what may go: a later checkpoint lets it go.
+            if let trimming = entry.trimming, trimming.earliest > trimming.floor, entry.state.forkCount == 0,
+                !entry.isRemoved
+            {
+                directory.shard(of: entry).markDirty(entry)
+            }
             // A removed one has let go of its bytes.
             guard !entry.isRemoved, let live = entry.live else { return }
             let count = live.tail.removeAll(endingAtOrBefore: job.state.tail)
             directory.tailBytes.wrappingSubtract(count, ordering: .relaxed)
             entry.rest()
         }
+    }
+
+    /// Gives the disk back what the snapshot, now durable, says is not there any more.
+    private func free(_ job: Job, _ directory: StreamDirectory) {
+        let isNews = directory.shard(of: job.entry).withLock { () -> Bool in
+            guard let trimming = job.entry.trimming, trimming.freed < job.floor, !job.entry.isRemoved else { return false }
+            trimming.freed = job.floor
+            return true
+        }
+        guard isNews else { return }
+        self.free(job.state.identity, base: job.base, indexCount: job.indexCount, upTo: job.floor)
     }
 
     private func appendMetadata(

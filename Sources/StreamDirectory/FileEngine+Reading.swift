@@ -31,7 +31,8 @@ extension FileEngine {
         guard snapshot.state.identity == stored.identity else {
             throw StoreError(.corrupt, "a snapshot of another stream", offset: stored.snapshotOffset)
         }
-        var start = stored.base
+        let first = max(stored.base, snapshot.start)
+        var start = first
         for append in snapshot.appends {
             defer { start = append.end }
             guard append.end > gathering.position else { continue }
@@ -40,7 +41,7 @@ extension FileEngine {
             let from = gathering.position
             guard from >= start, from < end,
                 let bytes = snapshot.bytes.getSlice(
-                    at: snapshot.bytes.readerIndex + Int(from - stored.base), length: Int(end - from))
+                    at: snapshot.bytes.readerIndex + Int(from - first), length: Int(end - from))
             else { throw StoreError(.corrupt, "a snapshot does not fit its stream", offset: stored.snapshotOffset) }
             gathering.add(.bytes(bytes), end: end)
             if end == cap { return }
@@ -56,7 +57,7 @@ extension FileEngine {
         var end = cap
         if gathering.wanted < cap {
             let after = try files.firstEntry(endingAfter: gathering.wanted, count: count)
-            let before = after > 0 ? try files.entry(after - 1).end : stored.base
+            let before = after > 0 ? try files.entry(after - 1).end : stored.floor
             if before > position {
                 end = before
             } else {
@@ -73,7 +74,10 @@ extension FileEngine {
             return
         }
         gathering.add(
-            .file(StoreFileSlice(file: files.data, offset: position - stored.base, count: byteCount)), end: end)
+            .file(
+                StoreFileSlice(
+                    file: stored.lease.map { LeasedFile(files.data, $0) } ?? files.data,
+                    offset: position - stored.base, count: byteCount)), end: end)
     }
 
     /// A range read and checked against its checksums; nil if appends around it are too large for that.
@@ -85,7 +89,8 @@ extension FileEngine {
         guard last < stored.indexCount, first <= last else {
             throw StoreError(.corrupt, "the index does not fit", file: files.index.path)
         }
-        let start = first > 0 ? try files.entry(first - 1).end : stored.base
+        // Where an entry was given back, the floor is where the next one begins.
+        let start = max(stored.floor, first > 0 ? try files.entry(first - 1).end : 0)
         let entries = try files.entries(first..<last + 1)
         guard let end = entries.last?.end, start <= range.lowerBound, end >= range.upperBound else {
             throw StoreError(.corrupt, "the index does not fit", file: files.index.path)
@@ -117,11 +122,11 @@ extension FileEngine {
         case .inline:
             let snapshot = try self.snapshot(at: stored.snapshotOffset)
             try Self.check(
-                snapshot.bytes, from: stored.base, against: snapshot.appends, file: self.metadata.directory)
+                snapshot.bytes, from: max(stored.base, snapshot.start), against: snapshot.appends, file: self.metadata.directory)
         case .files:
             let files = try self.pool.files(of: stored.identity)
-            var position = stored.base
-            var number: UInt64 = 0
+            var position = stored.floor
+            var number = try files.firstEntry(endingAfter: position, count: stored.indexCount)
             while number < stored.indexCount {
                 var entries = try files.entries(number..<min(stored.indexCount, number + 1024))
                 // Bounded pieces, but an append is checked as a whole.
@@ -167,9 +172,7 @@ extension StreamDirectory {
         for _ in 0..<8 {
             let stored = self.shard(of: entry).withLock { () -> StoredPart? in
                 guard !entry.isRemoved, entry.checkpointedTail > entry.base else { return nil }
-                return StoredPart(
-                    identity: entry.state.identity, base: entry.base, end: entry.checkpointedTail,
-                    placement: entry.placement, snapshotOffset: entry.snapshotOffset, indexCount: entry.indexCount)
+                return self.stored(entry, from: entry.floor)
             }
             guard let stored else { return nil }
             do throws(StoreError) {

@@ -125,6 +125,7 @@ struct FileRecovery {
         entry.indexCount = snapshot.indexCount
         entry.snapshotOffset = offset
         entry.checkpointedTail = snapshot.state.tail
+        if snapshot.start > 0 { entry.trimming?.floor = snapshot.start }
         self.entries[identity] = entry
         self.nextIdentity = max(self.nextIdentity, identity + 1)
         self.largestRecordEnd = max(self.largestRecordEnd, snapshot.lastRecordEnd)
@@ -147,6 +148,7 @@ struct FileRecovery {
         case .create: try self.create(record)
         case .append: try self.append(record)
         case .delete: try self.delete(record)
+        case .trim: try self.trim(record)
         case nil: throw Self.corrupt("a record of unknown kind", record)
         }
     }
@@ -195,6 +197,16 @@ struct FileRecovery {
         }
         entry.state.apply(effect)
         self.keep(payload, effect.messageCount, in: entry)
+        self.contains(record, entry)
+    }
+
+    private mutating func trim(_ record: LogRecord) throws {
+        guard self.removed[record.key] == nil else { return }
+        guard let entry = self.entries[record.key], let trimming = TrimRecord(decoding: record.payload) else {
+            throw Self.corrupt("a trimming cannot be read, or its stream is not there", record)
+        }
+        guard self.needs(record, entry) else { return }
+        entry.state.trim(to: trimming.earliest)
         self.contains(record, entry)
     }
 

@@ -53,6 +53,7 @@ final class MaintenanceThread: Sendable {
             let now = clock.now
             if now >= nextSweep {
                 current.sweep(now: current.clock())
+                if configuration.appliesRetention { current.applyRetention(now: current.clock()) }
                 nextSweep = now + .seconds(1)
             }
             var wakeUp = nextSweep

@@ -13,7 +13,7 @@ enum MetadataKind: UInt8 {
     case mark = 3
 }
 
-/// One stream in the log of the metadata. All bytes before the state's tail are in the stream's files, or here.
+/// One stream in the log of the metadata. All bytes from `start` to the state's tail are in the stream's files, or here.
 struct SnapshotRecord {
     var state: StreamState
     /// The write-ahead log's records of this stream are contained up to here.
@@ -21,14 +21,19 @@ struct SnapshotRecord {
     var placement: StreamEntry.Placement
     /// Entries in the index file.
     var indexCount: UInt64
+    /// Own bytes before this are not there any more; 0 if there never were any.
+    var start: UInt64 = 0
     /// Ends and checksums of the appends that `bytes` consists of.
     var appends: [StreamFiles.Entry] = []
     var bytes = ByteBuffer()
 
     private static let version: UInt8 = 1
+    /// With `start`. Where that is 0 the older version is written.
+    private static let trimmedVersion: UInt8 = 2
 
     func encode(into buffer: inout ByteBuffer) {
-        buffer.writeInteger(Self.version)
+        buffer.writeInteger(self.start > 0 ? Self.trimmedVersion : Self.version)
+        if self.start > 0 { buffer.writeInteger(self.start, endianness: .little) }
         buffer.writeInteger(self.placement.rawValue)
         buffer.writeInteger(self.lastRecordEnd, endianness: .little)
         buffer.writeInteger(self.indexCount, endianness: .little)
@@ -40,12 +45,13 @@ struct SnapshotRecord {
 
     init(
         state: StreamState, lastRecordEnd: UInt64, placement: StreamEntry.Placement, indexCount: UInt64,
-        appends: [StreamFiles.Entry] = [], bytes: ByteBuffer = ByteBuffer()
+        start: UInt64 = 0, appends: [StreamFiles.Entry] = [], bytes: ByteBuffer = ByteBuffer()
     ) {
         self.state = state
         self.lastRecordEnd = lastRecordEnd
         self.placement = placement
         self.indexCount = indexCount
+        self.start = start
         self.appends = appends
         self.bytes = bytes
     }
@@ -53,7 +59,13 @@ struct SnapshotRecord {
     /// Nil when the bytes are none.
     init?(decoding buffer: ByteBuffer) {
         var rest = buffer
-        guard rest.readInteger(as: UInt8.self) == Self.version,
+        let version = rest.readInteger(as: UInt8.self)
+        var start: UInt64 = 0
+        if version == Self.trimmedVersion {
+            guard let found = rest.readInteger(endianness: .little, as: UInt64.self), found > 0 else { return nil }
+            start = found
+        }
+        guard version == Self.version || start > 0,
             let placement = rest.readInteger(as: UInt8.self).flatMap(StreamEntry.Placement.init(rawValue:)),
             let lastRecordEnd = rest.readInteger(endianness: .little, as: UInt64.self),
             let indexCount = rest.readInteger(endianness: .little, as: UInt64.self),
@@ -67,8 +79,8 @@ struct SnapshotRecord {
             appends.append(append)
         }
         self.init(
-            state: state, lastRecordEnd: lastRecordEnd, placement: placement, indexCount: indexCount, appends: appends,
-            bytes: rest)
+            state: state, lastRecordEnd: lastRecordEnd, placement: placement, indexCount: indexCount, start: start,
+            appends: appends, bytes: rest)
     }
 }
 

@@ -152,7 +152,10 @@ extension StreamDirectory {
         let payload = try request.payload(as: configuration.contentType)
         let count = payload.bytes.readableBytes
         let base = configuration.fork?.position ?? 0
-        guard count == 0 || base + UInt64(count) <= self.appendLimits.maximumStreamBytes else {
+        // Since the request was checked against its source, that may have been trimmed.
+        let earliest = source?.state.earliest ?? 0
+        guard base >= earliest else { throw StreamState.offsetGone(earliest: earliest) }
+        guard count == 0 || base - earliest + UInt64(count) <= self.appendLimits.maximumStreamBytes else {
             throw StreamError(.payloadTooLarge, "The stream would exceed its size limit.")
         }
         if let error = self.admissionError(byteCount: count) { throw error }
@@ -168,7 +171,7 @@ extension StreamDirectory {
         let identity = StreamIdentity(rawValue: self.nextIdentity.wrappingAdd(1, ordering: .relaxed).oldValue)
         let state = StreamState(
             identity: identity, name: name, configuration: configuration, payloadCount: count,
-            messageCount: payload.messageCount, closes: request.closes, at: now)
+            messageCount: payload.messageCount, closes: request.closes, earliest: earliest, at: now)
         let entry = StreamEntry(state: state, hash: hash, source: source)
         let outcome = CreateOutcome(
             isNew: true, contentType: configuration.contentType, tail: state.tailOffset, isClosed: state.isClosed)

@@ -73,7 +73,8 @@ extension StreamDirectory {
             }
             let change = Change(
                 .delete, entry: entry, tail: entry.state.tail, isClosed: entry.state.isClosed, target: target,
-                completion: completion, collected: removed.filter { $0 !== entry }, isExpiry: isExpiry,
+                completion: completion, collected: removed.filter { $0 !== entry },
+                released: steps.last { $0.1 == .release }?.0, isExpiry: isExpiry,
                 transaction: transaction)
             if case .files(let engine) = self.engine {
                 let shard = self.shard(of: entry)
@@ -97,6 +98,7 @@ extension StreamDirectory {
             case .memory:
                 self.settle(change, bytes: ByteBuffer(), batch: &batch)
                 for other in change.collected { self.dropTail(of: other) }
+                if let other = change.released { self.release(other) }
             case .files: break
             case .acid(let engine): engine.submit(change)
             }
@@ -134,7 +136,7 @@ extension StreamDirectory {
         case .remove:
             entry.flags.insert(.isRemoved)
             self.shard(of: entry).table.remove(entry)
-            let count = entry.state.tail - entry.base
+            let count = entry.state.tail - entry.floor
             if count > 0 { self.totalBytes.wrappingSubtract(count, ordering: .relaxed) }
         }
     }

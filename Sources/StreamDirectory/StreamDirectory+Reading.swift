@@ -31,6 +31,7 @@ extension StreamDirectory {
         guard position <= view.tail else {
             throw StreamError(.invalidOffset, "The offset lies beyond the tail.", tail: view.tailOffset)
         }
+        guard position >= view.earliest else { throw StreamState.offsetGone(earliest: view.earliest) }
         guard position < view.tail else {
             return StreamReading(view: view, start: position, end: position, pieces: [])
         }
@@ -100,6 +101,18 @@ extension StreamDirectory {
         var placement: StreamEntry.Placement
         var snapshotOffset: UInt64
         var indexCount: UInt64
+        /// Nothing before this is read.
+        var floor: UInt64
+        /// Keeps the bytes there, of a stream that may be trimmed.
+        var lease: ReadLease?
+    }
+
+    /// What a checkpoint has put away, of a stream that is read from a position on. The shard is locked.
+    func stored(_ entry: StreamEntry, from position: UInt64) -> StoredPart {
+        StoredPart(
+            identity: entry.state.identity, base: entry.base, end: entry.checkpointedTail, placement: entry.placement,
+            snapshotOffset: entry.snapshotOffset, indexCount: entry.indexCount, floor: entry.floor,
+            lease: entry.trimming?.leases.begin(at: position))
     }
 
     /// Takes bytes of one stream, and of those it was forked from, up to `cap`, which is durable.
@@ -114,6 +127,8 @@ extension StreamDirectory {
         }
         guard gathering.position < cap else { return }
         if case .acid(let engine) = self.engine {
+            let lease = try self.leased(entry, from: gathering.position)
+            defer { withExtendedLifetime(lease) {} }
             return try engine.read(
                 entry.state.identity, environment: entry.environment, upTo: cap, into: &gathering)
         }
@@ -125,11 +140,10 @@ extension StreamDirectory {
                 () throws(StreamError) -> (StoredPart?, ArraySlice<TailBuffer.Item>) in
                 if entry.isRemoved { throw Self.notFound }
                 if entry.flags.contains(.isDamaged) { throw Self.damaged }
+                try Self.checkFloor(of: entry, position)
                 var stored: StoredPart?
                 if position < entry.checkpointedTail {
-                    stored = StoredPart(
-                        identity: entry.state.identity, base: entry.base, end: entry.checkpointedTail,
-                        placement: entry.placement, snapshotOffset: entry.snapshotOffset, indexCount: entry.indexCount)
+                    stored = self.stored(entry, from: position)
                     position = entry.checkpointedTail
                 }
                 return (stored, entry.live?.tail.slice(from: position, upTo: min(cap, gathering.wanted)) ?? [])
@@ -165,6 +179,21 @@ extension StreamDirectory {
             return
         }
         throw StreamError(.unavailable, "The stream is being moved.")
+    }
+
+    /// Keeps what a reading needs; nil for a stream that is never trimmed.
+    private func leased(_ entry: StreamEntry, from position: UInt64) throws(StreamError) -> ReadLease? {
+        guard let trimming = entry.trimming else { return nil }
+        return try self.shard(of: entry).withLock { () throws(StreamError) in
+            try Self.checkFloor(of: entry, position)
+            return trimming.leases.begin(at: position)
+        }
+    }
+
+    /// A reading that looked at the stream a moment ago may come too late. The shard is locked.
+    private static func checkFloor(of entry: StreamEntry, _ position: UInt64) throws(StreamError) {
+        guard let trimming = entry.trimming, position < trimming.floor else { return }
+        throw StreamState.offsetGone(earliest: trimming.earliest)
     }
 
     static var damaged: StreamError {
@@ -212,7 +241,8 @@ extension StreamDirectory {
                     guard entry.isVisible, !self.isExpired(entry, now: now) else { return }
                     all.append(
                         StreamListing(
-                            view: entry.view, messageCount: entry.state.messageCount, byteCount: entry.durableTail,
+                            view: entry.view, messageCount: entry.state.messageCount,
+                            byteCount: entry.durableTail - min(entry.durableTail, entry.trimming?.earliest ?? 0),
                             isSoftDeleted: entry.state.isSoftDeleted,
                             forkCount: Int(entry.state.forkCount), environment: Int(entry.environment)))
                 }

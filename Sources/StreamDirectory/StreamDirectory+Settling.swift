@@ -31,6 +31,7 @@ extension StreamDirectory {
                 self.settle(change, bytes: bytes ?? ByteBuffer(), batch: &batch)
             }
             for other in change.collected { self.forget(other) }
+            self.settleRelease(of: change)
         }
         batch.deliver()
     }
@@ -47,15 +48,23 @@ extension StreamDirectory {
             if change.isClosed { entry.flags.insert(.isDurablyClosed) }
             entry.flags.insert(.isVisible)
             if change.payloadCount > 0, !entry.isRemoved { self.keep(bytes, of: change) }
+            if entry.trimming != nil, change.payloadCount > 0 { self.noteRetention(entry) }
             if change.payloadCount > 0 || change.isClosed != wasClosed { self.notify(entry, end: nil, batch: &batch) }
         case .delete:
             self.notify(entry, end: change.isExpiry ? .expired : .deleted, batch: &batch)
             if entry.isRemoved { self.dropTail(of: entry) }
+        case .trim: self.trimmed(entry, to: change.tail)
         }
         if let completion = change.completion { batch.add(completion, to: change.target) }
         for follower in change.followers { batch.add(follower.completion, to: follower.target) }
         change.followers = []
         entry.rest()
+    }
+
+    /// A deletion is durable: what its stream was forked from may have nothing to keep for others any more.
+    func settleRelease(of change: Change) {
+        guard let entry = change.released, entry.trimming != nil else { return }
+        self.shard(of: entry).withLock { self.release(entry) }
     }
 
     private func ended(_ change: Change) {

@@ -18,6 +18,9 @@ package struct StreamDirectoryStatistics: Sendable {
     package var appendedMessages: UInt64 = 0
     package var appendedBytes: UInt64 = 0
 
+    /// What retentions have dropped; of forks with what they inherit.
+    package var trimmedBytes: UInt64 = 0
+
     package var payloadBytes: UInt64 = 0
     /// Bytes that no checkpoint has put into files yet.
     package var tailBytes = 0
@@ -47,6 +50,7 @@ struct ShardStatistics {
     var appends: UInt64 = 0
     var appendedMessages: UInt64 = 0
     var appendedBytes: UInt64 = 0
+    var trimmedBytes: UInt64 = 0
 
     /// A stream that the last process left.
     mutating func recovered(_ entry: StreamEntry) {
@@ -66,10 +70,10 @@ struct ShardStatistics {
             self.appends += 1
             self.appendedMessages += UInt64(change.messageCount)
             self.appendedBytes += UInt64(change.payloadCount)
-        case .append: break
+        case .append, .trim: break
         case .delete: if change.isExpiry { self.expired += 1 } else { self.deleted += 1 }
         }
-        if change.kind != .delete, change.isClosed, !wasClosed, !entry.isRemoved, !entry.state.isSoftDeleted {
+        if change.kind == .create || change.kind == .append, change.isClosed, !wasClosed, !entry.isRemoved, !entry.state.isSoftDeleted {
             self.closed += 1
         }
     }
@@ -101,6 +105,7 @@ extension StreamDirectory {
             all.appends += part.appends
             all.appendedMessages += part.appendedMessages
             all.appendedBytes += part.appendedBytes
+            all.trimmedBytes += part.trimmedBytes
         }
         all.payloadBytes = self.totalBytes.load(ordering: .relaxed)
         all.tailBytes = self.tailBytes.load(ordering: .relaxed)

@@ -41,6 +41,8 @@ package final class StreamDirectory: Sendable {
     let fullCount = Atomic<Int>(0)
     let conditionObservers = Mutex<[@Sendable (StreamDirectoryCondition) -> Void]>([])
     let expiries = Mutex(ExpiryHeap())
+    /// When streams with a bound on age have something that is too old.
+    let ages = Mutex(ExpiryHeap())
     /// Streams with a sliding lifetime that had live readers lately.
     let keptEntries = Mutex<[StreamEntry]>([])
     let contentTypes = ContentTypePool()
@@ -88,7 +90,8 @@ package final class StreamDirectory: Sendable {
         var total: UInt64 = 0
         var tails = 0
         for entry in recovered.entries {
-            total += entry.state.tail - entry.base
+            entry.trimming?.earliest = entry.state.earliest
+            total += entry.state.tail - entry.floor
             tails += Int(entry.state.tail - entry.checkpointedTail)
             entry.flags.insert(.isVisible)
             // A stored countdown begins ahead of itself; here it begins now.
@@ -108,6 +111,7 @@ package final class StreamDirectory: Sendable {
                 shard.statistics.recovered(entry)
             }
             if !entry.isRemoved { self.schedule(entry) }
+            if entry.trimming != nil { shard.withLock { self.recoverTrimming(of: entry) } }
         }
         for entry in recovered.dirty {
             let shard = self.shard(of: entry)

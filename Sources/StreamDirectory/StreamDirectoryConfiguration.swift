@@ -78,6 +78,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     package var acidMapLimit = 1 << 40
     /// First size of one LMDB environment.
     package var acidMapBytes = 16 << 20
+    /// Whether the directory's thread trims streams that have a retention.
+    package var appliesRetention = true
     /// False for tests that call `flush()`, `checkpoint()` and `sweep(now:)` themselves.
     package var runsThreads = true
 

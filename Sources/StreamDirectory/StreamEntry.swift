@@ -52,6 +52,8 @@ final class StreamEntry: @unchecked Sendable {
     /// What it was forked from.
     var source: StreamEntry?
     var live: LiveStream?
+    /// With a retention only.
+    let trimming: Trimming?
     let hash: UInt32
     var flags: Flags = []
     var placement: Placement = .none
@@ -64,6 +66,7 @@ final class StreamEntry: @unchecked Sendable {
         self.state = state
         self.hash = hash
         self.source = source
+        self.trimming = state.configuration.retention == nil ? nil : Trimming(state: state)
         let base = state.configuration.fork?.position ?? 0
         self.storedTouch = state.lastTouched
         self.durableTail = base
@@ -72,6 +75,8 @@ final class StreamEntry: @unchecked Sendable {
 
     /// Where its own bytes begin: behind those that a fork inherits.
     var base: UInt64 { self.state.configuration.fork?.position ?? 0 }
+    /// Where what is left of its own bytes begins.
+    var floor: UInt64 { self.trimming?.floor ?? self.base }
     /// The state as it is written down outside of a change.
     var stateToStore: StreamState {
         var state = self.state
@@ -99,7 +104,7 @@ final class StreamEntry: @unchecked Sendable {
     var view: StreamView {
         StreamView(
             name: self.state.name, identity: self.state.identity, configuration: self.state.configuration,
-            tail: self.durableTail, isClosed: self.flags.contains(.isDurablyClosed), createdAt: self.state.createdAt,
+            tail: self.durableTail, earliest: self.trimming?.earliest ?? 0, isClosed: self.flags.contains(.isDurablyClosed), createdAt: self.state.createdAt,
             updatedAt: self.state.updatedAt)
     }
 }

@@ -11,6 +11,8 @@ final class StreamShard: @unchecked Sendable {
     var table = StreamTable()
     /// What the next checkpoint has to do.
     var dirty: [StreamEntry] = []
+    /// What has more than its bound on bytes.
+    var overBound: [StreamEntry] = []
     var statistics = ShardStatistics()
     /// `acid`: names that another environment may not take yet.
     var leaving = LeavingNames()

@@ -8,12 +8,15 @@ package struct StreamView: Sendable {
     package var identity: StreamIdentity
     package var configuration: StreamConfiguration
     package var tail: UInt64
+    /// The first position that can be read: later than 0 where older data has been dropped.
+    package var earliest: UInt64
     package var isClosed: Bool
     package var createdAt: UInt64
     package var updatedAt: UInt64
 
     package var contentType: ContentType { self.configuration.contentType }
     package var tailOffset: StreamOffset { StreamOffset(position: self.tail) }
+    package var earliestOffset: StreamOffset { StreamOffset(position: self.earliest) }
 }
 
 /// A piece of a reading, in the order of the stream.
@@ -96,8 +99,9 @@ package struct StreamReading: Sendable {
 /// One stream of a listing.
 package struct StreamListing: Sendable {
     package var view: StreamView
+    /// Of all time: what was dropped counts too.
     package var messageCount: UInt64
-    /// With what a fork inherits.
+    /// With what a fork inherits, without what was dropped.
     package var byteCount: UInt64
     package var isSoftDeleted: Bool
     /// Living forks of it.

@@ -33,7 +33,8 @@ final class EventSession: HTTPStreamSession, TailReader {
     static func begin(
         _ place: LivePlace, _ services: StreamServices, _ request: HTTPRequest, _ responder: HTTPResponder
     ) {
-        let response = StreamResponse.events(place.view.contentType)
+        let response = StreamResponse.events(
+            place.view.contentType, earliest: place.isFromStart ? place.view.earliest : 0)
         responder.stream(response.httpStatus, response.httpHeaders) { stream in
             let tails = services.loops.tails(on: stream.eventLoop)
             switch tails.join(place.name, place.view, services, on: stream.eventLoop) {

@@ -12,6 +12,7 @@ final class LongPoll: TailReader {
     private let tail: SharedTail
     private var reader: LiveReader
     private var reading: StreamReading?
+    private var failure: StreamError?
     private var isOver = false
 
     private init(
@@ -78,9 +79,9 @@ final class LongPoll: TailReader {
             case .cancelWait: self.tail.cancel(self)
             case .respond:
                 if let reading = self.reading {
-                    self.services.answer(
-                        reading, reading.facts(isNow: self.place.isNow, cursor: self.cursor), self.place.conditions,
-                        .longPoll, self.responder)
+                    let facts = reading.facts(
+                        isNow: self.place.isNow, cursor: self.cursor, isFromStart: self.place.isFromStart)
+                    self.services.answer(reading, facts, self.place.conditions, .longPoll, self.responder)
                 }
                 self.finish()
             case .respondNothingNew(let position, let isClosed):
@@ -99,6 +100,8 @@ final class LongPoll: TailReader {
                         self.place.name, now: self.services.clock())
                 {
                     error = found
+                } else if let failure = self.failure, failure.code == code {
+                    error = failure
                 }
                 self.responder.reply(StreamRoute.refusal(error, self.request))
                 self.finish()
@@ -125,6 +128,7 @@ final class LongPoll: TailReader {
                 LiveReader.Reading(end: reading.end, isAtTail: reading.isAtTail, isClosed: reading.view.isClosed),
                 at: now)
         case .failure(let error):
+            self.failure = error
             return self.reader.ended(error.code)
         }
     }

@@ -141,7 +141,8 @@ package final class StreamRoute: Sendable {
         let create: CreateRequest
         do throws(StreamError) {
             create = try self.fields(request).createRequest(
-                body: request.body, root: self.services.root, names: self.services.names)
+                body: request.body, root: self.services.root, names: self.services.names,
+                defaultRetention: self.services.retention?.retention(of: name))
         } catch {
             return self.refuse(error, request, responder)
         }
@@ -208,8 +209,8 @@ package final class StreamRoute: Sendable {
         case .success(let view):
             responder.reply(
                 StreamResponse.head(
-                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed
-                ))
+                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed,
+                    earliest: view.earliest))
         case .failure(let error): self.refuse(error, request, responder)
         }
     }
@@ -223,7 +224,7 @@ package final class StreamRoute: Sendable {
             let query = try ReadQuery(query: request.query, lastEventID: fields.lastEventID)
             let position: UInt64
             switch query.start {
-            case .start: position = 0
+            case .start: position = view.earliest
             case .now: position = view.tail
             case .at(let offset): position = offset.position
             }
@@ -231,8 +232,10 @@ package final class StreamRoute: Sendable {
                 guard position <= view.tail else {
                     throw StreamError(.invalidOffset, "The offset lies beyond the tail.", tail: view.tailOffset)
                 }
+                guard position >= view.earliest else { throw StreamState.offsetGone(earliest: view.earliest) }
                 let place = LivePlace(
-                    name: name, view: view, position: position, isNow: query.start == .now, cursor: query.cursor,
+                    name: name, view: view, position: position, isNow: query.start == .now,
+                    isFromStart: query.start == .start, cursor: query.cursor,
                     conditions: ReadConditions(fields, request, self.services), until: until)
                 switch live {
                 case .longPoll: try LongPoll.begin(place, self.services, request, responder)
@@ -248,14 +251,32 @@ package final class StreamRoute: Sendable {
                     StreamResponse.read(reading.facts(isNow: true), policy: self.services.cache), content: reading)
                 return
             }
-            let reading = try directory.read(
-                name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
-            ).get()
+            let isFromStart = query.start == .start
+            let reading = try self.reading(name, view, from: position, isFromStart: isFromStart, now: now)
             let conditions = ReadConditions(fields, request, self.services)
-            self.services.answer(reading, reading.facts(), conditions, .catchUp, responder)
+            self.services.answer(
+                reading, reading.facts(isFromStart: isFromStart), conditions, .catchUp, responder)
         } catch {
             self.refuse(error, request, responder)
         }
+    }
+
+    private func reading(
+        _ name: String, _ view: StreamView, from position: UInt64, isFromStart: Bool, now: UInt64
+    ) throws(StreamError) -> StreamReading {
+        var position = position
+        // Again where the beginning has moved since it was looked up; it does so now and then only.
+        for _ in 0..<4 {
+            do throws(StreamError) {
+                return try self.services.directory.read(
+                    name, identity: view.identity, from: position, limit: self.services.catchUpBytes, now: now
+                ).get()
+            } catch {
+                guard isFromStart, error.code == .offsetGone, let earliest = error.earliest else { throw error }
+                position = earliest.position
+            }
+        }
+        throw StreamError(.unavailable, "The stream is being trimmed.")
     }
 }
 
@@ -265,6 +286,8 @@ struct LivePlace: Sendable {
     var view: StreamView
     var position: UInt64
     var isNow: Bool
+    /// Whether it asked for the beginning.
+    var isFromStart: Bool
     /// The cursor that the client knows.
     var cursor: UInt64?
     var conditions: ReadConditions
@@ -273,9 +296,10 @@ struct LivePlace: Sendable {
 }
 
 extension StreamReading {
-    func facts(isNow: Bool = false, cursor: UInt64? = nil) -> ReadFacts {
+    func facts(isNow: Bool = false, cursor: UInt64? = nil, isFromStart: Bool = false) -> ReadFacts {
         ReadFacts(
             identity: self.view.identity, contentType: self.view.contentType, start: self.start, end: self.end,
-            isAtTail: self.isAtTail, isClosed: self.view.isClosed, isNow: isNow, cursor: cursor)
+            isAtTail: self.isAtTail, isClosed: self.view.isClosed, isNow: isNow, cursor: cursor,
+            isFromStart: isFromStart, hasRetention: self.view.configuration.retention != nil)
     }
 }

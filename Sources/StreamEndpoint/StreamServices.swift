@@ -43,6 +43,8 @@ package struct StreamServices: Sendable {
     package var returnHint: ReturnHint? = ReturnHint(least: 300)
     /// Bytes of a body that a request may bring.
     package var requestBytes = 10 << 20
+    /// Of streams whose creator asks for none.
+    package var retention: DefaultRetention?
     package var cors: CORSPolicy?
     /// Nil when everybody may do everything.
     package var authorizer: Authorizer?
@@ -79,6 +81,22 @@ package struct StreamServices: Sendable {
         CORSPolicy(
             origins: origins, methods: StreamHeaderName.methods, requestHeaders: StreamHeaderName.allowedInRequests,
             exposedHeaders: StreamHeaderName.exposedInResponses, allowsCredentials: allowsCredentials)
+    }
+}
+
+/// The retention of streams whose creator asks for none.
+package struct DefaultRetention: Sendable {
+    package var retention: StreamRetention
+    /// Beginnings of the names it is for; empty for all.
+    package var prefixes: [String]
+
+    package init(_ retention: StreamRetention, prefixes: [String] = []) {
+        self.retention = retention
+        self.prefixes = prefixes
+    }
+
+    func retention(of name: String) -> StreamRetention? {
+        self.prefixes.isEmpty || self.prefixes.contains { name.hasPrefix($0) } ? self.retention : nil
     }
 }
 

@@ -2,7 +2,7 @@
 package struct FileError: Error, Hashable, Sendable {
     /// What was tried.
     package enum Operation: String, Sendable {
-        case open, read, write, sync, truncate, size, list, rename, unlink, syncDirectory, makeDirectory, lock
+        case open, read, write, sync, truncate, size, list, rename, unlink, syncDirectory, makeDirectory, lock, free
     }
 
     package var operation: Operation
@@ -63,6 +63,9 @@ package protocol StoreFile: AnyObject, Sendable {
     func syncAll() throws(FileError)
     func truncate(to size: UInt64) throws(FileError)
     func size() throws(FileError) -> UInt64
+    /// Gives back the room of everything before `end`, which reads as zeros then; the file keeps its size. Does nothing
+    /// where the file system cannot.
+    func free(upTo end: UInt64) throws(FileError)
 }
 
 /// A held lock; released by `release` or with the last reference.

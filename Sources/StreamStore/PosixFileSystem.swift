@@ -169,6 +169,14 @@ private final class PosixFile: StoreFile {
         }
     }
 
+    func free(upTo end: UInt64) throws(FileError) {
+        guard end > 0 else { return }
+        let failure = penstock_free_range(self.number, 0, Int64(end))
+        if failure != 0, failure != EOPNOTSUPP, failure != ENOSYS {
+            throw FileError(.free, self.path, number: failure)
+        }
+    }
+
     func size() throws(FileError) -> UInt64 {
         var status = stat()
         guard fstat(self.number, &status) == 0 else { throw FileError(.size, self.path, number: errno) }

@@ -211,6 +211,13 @@ private final class FaultyFile: StoreFile {
         }
     }
 
+    func free(upTo end: UInt64) throws(FileError) {
+        try self.fileSystem.disk.withLock { disk throws(FileError) in
+            try disk.step(.free, self.path)
+            disk.inodes[self.inode].free(upTo: Int(end))
+        }
+    }
+
     func size() throws(FileError) -> UInt64 {
         try self.fileSystem.disk.withLock { disk throws(FileError) in
             try disk.step(.size, self.path)

@@ -44,6 +44,12 @@ struct SimulatedDisk: Sendable {
             }
         }
 
+        /// Overwrites with zeros what lies before a position, as far as the file goes.
+        mutating func free(upTo end: Int) {
+            let count = min(end, self.contents.count)
+            self.write([UInt8](repeating: 0, count: count)[...], at: 0)
+        }
+
         private func sector(_ number: Int) -> [UInt8] {
             let start = number * SimulatedDisk.sectorCount
             return Array(self.contents[start..<min(self.contents.count, start + SimulatedDisk.sectorCount)])

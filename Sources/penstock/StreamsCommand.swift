@@ -55,9 +55,10 @@ struct StreamsCommand: ParsableCommand {
             }
             for listing in archive.listings() {
                 let state = listing.view.isClosed ? "closed" : "open"
+                let start = listing.view.earliest > 0 ? "\tfrom \(listing.view.earliestOffset)" : ""
                 print(
                     "\(listing.view.name)\t\(listing.view.contentType.text)\t\(state)\t\(listing.messageCount) messages\t\(listing.byteCount) bytes"
-                )
+                        + start)
             }
         }
     }

@@ -19,6 +19,10 @@ int penstock_rename_exclusive(const char *from, const char *to);
 /* Takes an exclusive advisory lock on an open file without waiting. Returns 0, or an errno value. */
 int penstock_lock_exclusive(int descriptor);
 
+/* Gives back the room of a range of an open file, which reads as zeros then. Returns 0, or an errno value: EOPNOTSUPP or
+ * ENOSYS where it cannot be done. */
+int penstock_free_range(int descriptor, int64_t start, int64_t length);
+
 /* Makes everything in the file system of an open file durable (Linux). Returns 0, or an errno value. */
 int penstock_sync_file_system(int descriptor);
 
