@@ -48,7 +48,9 @@ extension StreamFollower {
         let origin = StreamOrigin(
             name: name, identity: identity.rawValue, incarnation: checkpoint.incarnation,
             contentType: view.contentType.text, isJSON: view.contentType.isJSON)
-        let part = try await self.read(origin, identity, from: checkpoint.position)
+        // One that has read nothing yet begins with what there is; of one that has, nothing may be missing.
+        let start = checkpoint.position == 0 ? view.earliest : checkpoint.position
+        let part = try await self.read(origin, identity, from: start)
         try await self.probe.reached(.batchRead)
         if part.messages.isEmpty {
             if part.isFinal, !checkpoint.isFinished {

@@ -228,6 +228,23 @@ final class AcidEngine: Sendable {
         }
     }
 
+    /// Where the records of a stream begin; nil if there are none, or they cannot be read.
+    func start(of entry: StreamEntry) -> UInt64? {
+        let environment = self.shards[Int(entry.environment)].environment
+        let identity = entry.state.identity.rawValue
+        var start: UInt64?
+        try? environment.read { transaction throws(LMDBEnvironment.Fault) in
+            try environment.forEach(
+                environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
+            ) { key, value, _ in
+                let (end, count) = (LMDBEnvironment.number(key, at: 1), UInt64(max(0, value.count - 8)))
+                if LMDBEnvironment.number(key, at: 0) == identity, end >= count { start = end - count }
+                return false
+            }
+        }
+        return start
+    }
+
     func verify(_ entry: StreamEntry) -> StoreError? {
         let environment = self.shards[Int(entry.environment)].environment
         let identity = entry.state.identity.rawValue

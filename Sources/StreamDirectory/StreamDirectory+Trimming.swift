@@ -152,7 +152,13 @@ extension StreamDirectory {
                 self.shard(of: entry).markDirty(entry)
             }
         case .acid(let engine):
-            self.raiseFloor(of: entry)
+            // With forks the floor is where the records begin that were left for them.
+            if !self.raiseFloor(of: entry), trimming.earliest > trimming.floor, let start = engine.start(of: entry),
+                start > trimming.floor
+            {
+                self.totalBytes.wrappingSubtract(start - trimming.floor, ordering: .relaxed)
+                trimming.floor = start
+            }
             if trimming.floor > entry.base { engine.trimmed(entry, to: trimming.floor) }
         }
     }

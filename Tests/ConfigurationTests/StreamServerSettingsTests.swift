@@ -37,6 +37,7 @@ struct StreamServerSettingsTests {
         #expect(streams.logFormat == .text)
         #expect(!streams.logsRequests)
         #expect(streams.auth == nil)
+        #expect(!streams.retention.isOn)
         #expect(streams.warnings.count == 1)
         #expect(try Environments.load().streams == nil)
     }
@@ -47,7 +48,8 @@ struct StreamServerSettingsTests {
             "DS_LIMITS__MAX_STREAM_BYTES": "2", "DS_LIMITS__MAX_REQUEST_BODY_BYTES": "3",
             "DS_LIMITS__MAX_STREAM_NAME_BYTES": "4", "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS": "5",
             "DS_LIMITS__MAX_STORAGE_JOBS": "6", "DS_LIMITS__MAX_DISK_BYTES": "7",
-            "DS_LIMITS__MAX_DISK_STREAM_BYTES": "8",
+            "DS_LIMITS__MAX_DISK_STREAM_BYTES": "8", "DS_RETENTION__MAX_BYTES": "9",
+            "DS_RETENTION__MAX_AGE_SECS": "10", "DS_RETENTION__PREFIXES": "logs/, m",
             "DS_HTTP__CORS_ORIGINS": "https://a.example, http://localhost:3000",
             "DS_HTTP__STREAM_BASE_PATH": "/streams",
             "DS_HTTP__ALLOW_INSECURE_WEBHOOKS": "true", "DS_HTTP__CACHE": "private",
@@ -77,6 +79,8 @@ struct StreamServerSettingsTests {
         #expect(streams.limits.maximumNameSegments == 5)
         #expect(streams.limits.maximumStorageJobs == 6)
         #expect(streams.limits.maximumDisk?.bytes == 7)
+        #expect(streams.retention.maximumBytes == 9 && streams.retention.maximumAgeSeconds == 10)
+        #expect(streams.retention.prefixes == ["logs/", "m"])
         #expect(streams.limits.maximumDiskStream?.bytes == 8)
         #expect(streams.limits.payload(in: .memory).total?.bytes == 1)
         #expect(streams.limits.payload(in: .fileFast).stream?.bytes == 8)
@@ -162,6 +166,14 @@ struct StreamServerSettingsTests {
             ])
     }
 
+    @Test func aRetentionOfZeroIsNone() throws {
+        let none = try Streams.load(["DS_RETENTION__MAX_BYTES": "0", "DS_RETENTION__MAX_AGE_SECS": "0"])
+        #expect(!none.retention.isOn)
+        let warned = try Streams.load(["DS_RETENTION__PREFIXES": "a/"])
+        #expect(warned.warnings.contains { $0.contains("DS_RETENTION__PREFIXES") })
+        #expect(try Streams.load(["DS_RETENTION__MAX_AGE_SECS": "60"]).retention.isOn)
+    }
+
     @Test(arguments: [
         ("memory", StreamServerSettings.Storage.Mode.memory), ("file-fast", .fileFast), ("fast", .fileFast),
         ("file-durable", .fileDurable), ("file", .fileDurable), ("durable", .fileDurable),
@@ -183,6 +195,11 @@ struct StreamServerSettingsTests {
         (["DS_LIMITS__MAX_STREAM_BYTES": "10MB"], "DS_LIMITS__MAX_STREAM_BYTES"),
         (["DS_LIMITS__MAX_STORAGE_JOBS": "0"], "DS_LIMITS__MAX_STORAGE_JOBS"),
         (["DS_LIMITS__MAX_DISK_BYTES": "99999999999999999999"], "DS_LIMITS__MAX_DISK_BYTES"),
+        (["DS_RETENTION__MAX_BYTES": "-1"], "DS_RETENTION__MAX_BYTES"),
+        (["DS_RETENTION__MAX_BYTES": "1GB"], "DS_RETENTION__MAX_BYTES"),
+        (["DS_RETENTION__MAX_AGE_SECS": "9007199254741"], "DS_RETENTION__MAX_AGE_SECS"),
+        (["DS_RETENTION__PREFIXES": "a,,b"], "DS_RETENTION__PREFIXES"),
+        (["DS_RETENTION__PREFIXES": "/a"], "DS_RETENTION__PREFIXES"),
         (["DS_HTTP__CORS_ORIGINS": "https://a.example,,https://b.example"], "DS_HTTP__CORS_ORIGINS"),
         (["DS_HTTP__CORS_ORIGINS": "https://a.example,*"], "DS_HTTP__CORS_ORIGINS"),
         (["DS_HTTP__CORS_ORIGINS": "https://a.example/path"], "DS_HTTP__CORS_ORIGINS"),

@@ -178,6 +178,7 @@ struct ResponseTests {
             .unavailable: (503, "UNAVAILABLE", "/errors/unavailable"),
             .insufficientStorage: (507, "INSUFFICIENT_STORAGE", "/errors/insufficient-storage"),
             .internalError: (500, "INTERNAL_ERROR", "/errors/internal"),
+            .offsetGone: (410, "OFFSET_GONE", "/errors/offset-gone"),
         ]
         for (code, row) in expected {
             #expect(code.status == row.0)

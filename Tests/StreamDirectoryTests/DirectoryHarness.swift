@@ -116,19 +116,31 @@ final class DirectoryHarness {
         ) { now.value }
     }
 
+    /// Sizes of real files below a folder.
+    func fileBytes(below path: String) -> Int {
+        let system = PosixFileSystem()
+        return ((try? system.list(self.folder + path)) ?? []).reduce(0) { count, name in
+            let size = (try? system.open(self.folder + path + "/" + name, .readOnly))?.sizeOrZero ?? 0
+            return count + size
+        }
+    }
+
     // MARK: - Calls
 
     func create(
         _ name: String, type: String? = nil, lifetime: Lifetime = .none, fork: ForkRequest? = nil, closes: Bool = false,
         body: String = ""
     ) throws -> CreateOutcome {
-        let box = Box<Result<CreateOutcome, StreamError>?>(nil)
-        self.directory.create(
+        try self.create(
             name,
             CreateRequest(
                 contentType: type.flatMap { ContentType($0) }, lifetime: lifetime, fork: fork, closes: closes,
-                body: ByteBuffer(string: body)), now: self.now.value
-        ) { box.value = $0 }
+                body: ByteBuffer(string: body)))
+    }
+
+    func create(_ name: String, _ request: CreateRequest) throws -> CreateOutcome {
+        let box = Box<Result<CreateOutcome, StreamError>?>(nil)
+        self.directory.create(name, request, now: self.now.value) { box.value = $0 }
         return try self.answer(box)
     }
 
@@ -205,4 +217,8 @@ final class DirectoryHarness {
         guard let result = box.value else { throw NoAnswer() }
         return try result.get()
     }
+}
+
+extension StoreFile {
+    fileprivate var sizeOrZero: Int { (try? self.size()).map { Int($0) } ?? 0 }
 }

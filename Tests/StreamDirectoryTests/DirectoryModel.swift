@@ -21,6 +21,15 @@ struct DirectoryModel: Equatable {
         var source: Int?
         var isSoftDeleted = false
         var forkCount = 0
+        /// The bound on bytes, and where the stream begins because of it.
+        var retention: UInt64?
+        var earliest: UInt64 = 0
+
+        /// Where it would begin after a trimming.
+        func trimmed(durable: UInt64) -> UInt64 {
+            guard let retention = self.retention, durable > retention else { return self.earliest }
+            return max(self.earliest, self.ends.filter { $0 <= durable - retention }.max() ?? 0)
+        }
     }
 
     var streams: [String: Stream] = [:]

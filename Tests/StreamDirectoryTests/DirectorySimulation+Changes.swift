@@ -76,6 +76,11 @@ extension DirectorySimulation {
         return String(decoding: (0..<count).map { letter &+ UInt8($0 % 7) }, as: UTF8.self)
     }
 
+    mutating func retention() -> UInt64? {
+        guard Bool.random(using: &self.random) else { return nil }
+        return UInt64.random(in: 1...(Bool.random(using: &self.random) ? 40 : 1500), using: &self.random)
+    }
+
     mutating func create(_ name: String, _ directory: StreamDirectory) {
         let body = Bool.random(using: &self.random) ? self.payload() : ""
         let closes = Int.random(in: 0..<6, using: &self.random) == 0
@@ -84,6 +89,7 @@ extension DirectorySimulation {
             deadline =
                 self.now + UInt64.random(in: 1...5000, using: &self.random) * 64 + UInt64(self.nextIncarnation % 64)
         }
+        let retention = self.retention()
         var expected: DirectoryModel?
         if self.model[name] == nil {
             var stream = DirectoryModel.Stream(incarnation: self.nextIncarnation)
@@ -92,16 +98,18 @@ extension DirectorySimulation {
             if !body.isEmpty { stream.ends = [UInt64(body.utf8.count)] }
             stream.isClosed = closes
             stream.deadline = deadline
+            stream.retention = retention
             expected = self.model
             expected?.streams[name] = stream
         } else if let stream = self.model[name], !stream.isSoftDeleted, stream.source == nil, stream.deadline == nil,
-            deadline == nil, stream.isClosed == closes
+            deadline == nil, stream.isClosed == closes, stream.retention == retention
         {
             expected = self.model
         }
         let lifetime = deadline.map { Lifetime.deadline(milliseconds: $0, text: "t") } ?? .none
         let request = CreateRequest(
-            contentType: nil, lifetime: lifetime, closes: closes, body: ByteBuffer(string: body))
+            contentType: nil, lifetime: lifetime, retention: StreamRetention(maximumBytes: retention), closes: closes,
+            body: ByteBuffer(string: body))
         let place = self.place(of: name)
         if expected != nil, self.model[name] == nil { self.places[self.nextIncarnation - 1] = place }
         let isNew = self.model[name] == nil
@@ -120,8 +128,10 @@ extension DirectorySimulation {
         let length = UInt64(source?.content.count ?? 0)
         var offset: UInt64?
         if Bool.random(using: &self.random) { offset = UInt64.random(in: 0...length, using: &self.random) }
+        let retention = self.retention()
         var expected: DirectoryModel?
-        if self.model[name] == nil, let source, !source.isSoftDeleted {
+        let isGone = offset.map { $0 < source?.earliest ?? 0 } ?? false
+        if self.model[name] == nil, let source, !source.isSoftDeleted, !isGone {
             let position = Int(offset ?? length)
             var stream = DirectoryModel.Stream(incarnation: self.nextIncarnation)
             self.nextIncarnation += 1
@@ -131,6 +141,9 @@ extension DirectorySimulation {
             if !body.isEmpty { stream.ends.insert(UInt64(stream.content.count)) }
             stream.source = source.incarnation
             stream.deadline = source.deadline
+            stream.retention = retention ?? source.retention
+            // Where the source begins, which has one too then.
+            stream.earliest = source.earliest
             expected = self.model
             expected?.streams[name] = stream
             expected?.streams[sourceName]?.forkCount += 1
@@ -139,7 +152,7 @@ extension DirectorySimulation {
             return
         }
         let request = CreateRequest(
-            contentType: nil,
+            contentType: nil, retention: StreamRetention(maximumBytes: retention),
             fork: ForkRequest(sourceName: sourceName, offset: offset.map { StreamOffset(position: $0) }),
             body: ByteBuffer(string: body))
         let place = self.place(ofStreamAt: sourceName)
@@ -219,6 +232,21 @@ extension DirectorySimulation {
         }
         self.request("deletion of \(name)", in: self.place(ofStreamAt: name), leadingTo: expected) { reply in
             directory.delete(name, now: 0, reply: reply)
+        }
+    }
+
+    /// Trims a stream by its bound.
+    mutating func trim(_ name: String, _ directory: StreamDirectory) {
+        var expected: DirectoryModel?
+        if let stream = self.model[name], !stream.isSoftDeleted {
+            // What is not durable yet is not looked at. One that is not there yet for readers is not found.
+            guard case .success(let view) = directory.lookup(name, now: 0) else { return }
+            expected = self.model
+            expected?.streams[name]?.earliest = stream.trimmed(durable: view.tail)
+            self.trimmings += expected == self.model ? 0 : 1
+        }
+        self.request("trimming \(name)", in: self.place(ofStreamAt: name), leadingTo: expected) { reply in
+            directory.trim(name, now: 0, reply: reply)
         }
     }
 

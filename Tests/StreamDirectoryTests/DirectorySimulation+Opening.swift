@@ -141,10 +141,18 @@ extension DirectorySimulation {
         var deadline: UInt64?
         if case .deadline(let milliseconds, _) = found.configuration.lifetime { deadline = milliseconds }
         let source = stream.source.flatMap { model.name(of: $0) }
-        guard deadline == stream.deadline, found.configuration.fork?.sourceName == source else {
-            throw Violation(description: "\(name) is another stream of the name")
+        guard deadline == stream.deadline, found.configuration.retention?.maximumBytes == stream.retention,
+            found.earliest == stream.earliest, found.configuration.fork?.sourceName == source else {
+            throw Violation(
+                description: "\(name) is another stream of the name, or begins at \(found.earliest), not \(stream.earliest)")
         }
-        try self.checkReading(name, directory, stream, limit: 1 << 20)
+        try self.checkReading(name, directory, stream, limit: 1 << 20, from: stream.earliest)
+        if stream.earliest > 0 {
+            let below = directory.read(name, from: stream.earliest - 1, limit: 1, now: 0)
+            guard case .failure(let error) = below, error.code == .offsetGone,
+                error.earliest?.position == stream.earliest
+            else { throw Violation(description: "\(name) can be read below its beginning: \(below)") }
+        }
         try self.probe(name, directory, stream)
     }
 

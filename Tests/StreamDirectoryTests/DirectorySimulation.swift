@@ -64,6 +64,7 @@ struct DirectorySimulation {
     var checkpoints = 0
     var fullDisks = 0
     var operationCount = 0
+    var trimmings = 0
 
     static let names = ["a", "b/1", "b/2", "c", "d", "e"]
 
@@ -210,7 +211,7 @@ struct DirectorySimulation {
 
     mutating func step(_ directory: StreamDirectory) throws {
         let name = Self.names.randomElement(using: &self.random) ?? "a"
-        switch Int.random(in: 0..<40, using: &self.random) {
+        switch Int.random(in: 0..<44, using: &self.random) {
         case 0..<6: self.create(name, directory)
         case 6..<9: self.fork(name, directory)
         case 9..<21: self.append(name, directory)
@@ -218,6 +219,7 @@ struct DirectorySimulation {
         case 23..<25: self.delete(name, directory)
         case 25: self.expire(directory)
         case 26..<33: self.flush(directory)
+        case 40..<44: self.trim(name, directory)
         case 33..<36:
             let count = self.history.count - 1
             if (try? directory.checkpoint()) != nil {
@@ -251,11 +253,15 @@ struct DirectorySimulation {
             do {
                 let view = try directory.lookup(name, now: 0).get()
                 // Expiries settle without an answer; nothing else does.
-                guard view.tail == UInt64(stream.content.count), view.isClosed == stream.isClosed else {
+                guard view.tail == UInt64(stream.content.count), view.isClosed == stream.isClosed,
+                    view.earliest == stream.earliest
+                else {
                     throw Violation(
-                        description: "\(name) shows \(view.tail) bytes, durable are \(stream.content.count)")
+                        description:
+                            "\(name) shows \(view.earliest) to \(view.tail), durable are \(stream.earliest) to "
+                            + "\(stream.content.count)")
                 }
-                let start = stream.ends.randomElement(using: &self.random) ?? 0
+                let start = max(stream.ends.randomElement(using: &self.random) ?? 0, stream.earliest)
                 try self.checkReading(
                     name, directory, stream, limit: Int.random(in: 1...3000, using: &self.random), from: start)
             } catch let error as StreamError {
