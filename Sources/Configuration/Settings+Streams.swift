@@ -5,7 +5,8 @@ extension StreamServerSettings {
         storage.mode = .fileFast
         storage.dataDirectory = dataDirectory
         return StreamServerSettings(
-            profile: "dev", bindAddress: address, limits: Limits(), retention: Retention(), http: HTTP(), admin: Admin(), storage: storage,
+            profile: "dev", bindAddress: address, limits: Limits(), retention: Retention(), http: HTTP(),
+            admin: Admin(), storage: storage,
             transport: Transport(), proxy: Proxy(), logFilter: LogFilter(level: .debug), auth: nil, warnings: [])
     }
 }

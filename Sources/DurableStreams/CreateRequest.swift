@@ -92,7 +92,8 @@ package struct CreateRequest: Sendable {
 
     /// The configuration of a stream that is no fork.
     package var plainConfiguration: StreamConfiguration {
-        StreamConfiguration(contentType: self.contentType ?? .octetStream, lifetime: self.lifetime, retention: self.retention)
+        StreamConfiguration(
+            contentType: self.contentType ?? .octetStream, lifetime: self.lifetime, retention: self.retention)
     }
 }
 

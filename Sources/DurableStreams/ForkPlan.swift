@@ -101,7 +101,8 @@ extension CreateRequest {
         let own = self.retention.flatMap { $0.isOwn ? $0 : nil }
         return ForkPlan(
             source: source.identity, contentType: source.contentType, lifetime: lifetime,
-            inheritsLifetime: inheritsLifetime, retention: own ?? source.configuration.retention?.inherited, anchor: anchor,
+            inheritsLifetime: inheritsLifetime, retention: own ?? source.configuration.retention?.inherited,
+            anchor: anchor,
             request: fork)
     }
 }

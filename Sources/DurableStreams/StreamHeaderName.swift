@@ -34,7 +34,8 @@ package enum StreamHeaderName {
     package static let exposedInResponses: [String] = [
         "stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "stream-sse-data-encoding",
         "stream-ttl", "stream-expires-at", "producer-id", "producer-epoch", "producer-seq", "producer-expected-seq",
-        "producer-received-seq", "stream-earliest-offset", "stream-retention-bytes", "stream-retention-seconds", "etag", "content-type", "content-encoding", "vary", "location", "retry-after",
+        "producer-received-seq", "stream-earliest-offset", "stream-retention-bytes", "stream-retention-seconds", "etag",
+        "content-type", "content-encoding", "vary", "location", "retry-after",
     ]
 
     /// The methods that a stream knows.

@@ -86,7 +86,8 @@ final class StreamServer: Sendable {
         let place = Self.controlDirectory(settings)
         let sender: HTTPWebhookSender
         do {
-            sender = try settings.http.outgoingAuthorityPath.map { try HTTPWebhookSender(authorityPath: $0) }
+            sender =
+                try settings.http.outgoingAuthorityPath.map { try HTTPWebhookSender(authorityPath: $0) }
                 ?? HTTPWebhookSender()
         } catch {
             throw Sidecar.StartError(

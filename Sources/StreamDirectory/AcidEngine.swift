@@ -273,7 +273,8 @@ final class AcidEngine: Sendable {
             return error.storeError(environment.path)
         }
         guard !isDamaged, position ?? start >= entry.durableTail else {
-            return StoreError(.corrupt, "an append fails its checksum", file: environment.path, offset: position ?? start)
+            return StoreError(
+                .corrupt, "an append fails its checksum", file: environment.path, offset: position ?? start)
         }
         return nil
     }

@@ -320,7 +320,8 @@ extension AcidShard {
                     try environment.forEach(
                         environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
                     ) { key, _, cursor throws(LMDBEnvironment.Fault) in
-                        guard LMDBEnvironment.number(key, at: 0) == identity, LMDBEnvironment.number(key, at: 1) <= floor
+                        guard LMDBEnvironment.number(key, at: 0) == identity,
+                            LMDBEnvironment.number(key, at: 1) <= floor
                         else { return false }
                         guard left > 0 else {
                             isDone = false

@@ -172,8 +172,9 @@ extension FileEngine {
         if job.floor > start {
             job.appends.removeAll { $0.end <= job.floor }
             let count = Int(job.floor - start)
-            guard let rest = job.bytes.getSlice(
-                at: job.bytes.readerIndex + count, length: job.bytes.readableBytes - count)
+            guard
+                let rest = job.bytes.getSlice(
+                    at: job.bytes.readerIndex + count, length: job.bytes.readableBytes - count)
             else { throw StoreError(.corrupt, "a snapshot does not fit its stream", offset: job.snapshotOffset) }
             job.bytes = rest
         }
@@ -215,48 +216,12 @@ extension FileEngine {
         }
         job.placement = .files
         guard !entries.isEmpty else { return }
-        try Self.write(parts, to: files.data, at: position - base)
+        try StreamFiles.write(parts, to: files.data, at: position - base)
         var index = ByteBuffer()
         for entry in entries { entry.encode(into: &index) }
-        try Self.write([index], to: files.index, at: job.indexCount * UInt64(StreamFiles.entryCount))
+        try StreamFiles.write([index], to: files.index, at: job.indexCount * UInt64(StreamFiles.entryCount))
         job.indexCount += UInt64(entries.count)
         unsynced.files += [files.data, files.index]
-    }
-
-    /// Writes buffers one after the other, small ones together.
-    private static func write(
-        _ parts: [ByteBuffer], to file: any StoreFile, at start: UInt64
-    ) throws(StoreError) {
-        var position = start
-        var gathered = ByteBuffer()
-        func put(_ bytes: ByteBuffer) throws(StoreError) {
-            let result = bytes.withUnsafeReadableBytes { source -> FileError? in
-                do throws(FileError) {
-                    try file.writeAll(source, at: position)
-                    return nil
-                } catch {
-                    return error
-                }
-            }
-            if let result { throw StoreError(result) }
-            position += UInt64(bytes.readableBytes)
-        }
-        for part in parts {
-            if gathered.readableBytes > 0, gathered.readableBytes + part.readableBytes > Self.writeCount {
-                try put(gathered)
-                gathered.clear()
-            }
-            if part.readableBytes >= Self.writeCount / 4 {
-                if gathered.readableBytes > 0 {
-                    try put(gathered)
-                    gathered.clear()
-                }
-                try put(part)
-            } else {
-                gathered.writeImmutableBuffer(part)
-            }
-        }
-        if gathered.readableBytes > 0 { try put(gathered) }
     }
 
     private func sync(_ unsynced: Unsynced) throws(StoreError) {
@@ -315,7 +280,9 @@ extension FileEngine {
     /// Gives the disk back what the snapshot, now durable, says is not there any more.
     private func free(_ job: Job, _ directory: StreamDirectory) {
         let isNews = directory.shard(of: job.entry).withLock { () -> Bool in
-            guard let trimming = job.entry.trimming, trimming.freed < job.floor, !job.entry.isRemoved else { return false }
+            guard let trimming = job.entry.trimming, trimming.freed < job.floor, !job.entry.isRemoved else {
+                return false
+            }
             trimming.freed = job.floor
             return true
         }

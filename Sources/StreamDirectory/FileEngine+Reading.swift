@@ -122,7 +122,8 @@ extension FileEngine {
         case .inline:
             let snapshot = try self.snapshot(at: stored.snapshotOffset)
             try Self.check(
-                snapshot.bytes, from: max(stored.base, snapshot.start), against: snapshot.appends, file: self.metadata.directory)
+                snapshot.bytes, from: max(stored.base, snapshot.start), against: snapshot.appends,
+                file: self.metadata.directory)
         case .files:
             let files = try self.pool.files(of: stored.identity)
             var position = stored.floor

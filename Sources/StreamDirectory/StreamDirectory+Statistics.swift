@@ -73,7 +73,9 @@ struct ShardStatistics {
         case .append, .trim: break
         case .delete: if change.isExpiry { self.expired += 1 } else { self.deleted += 1 }
         }
-        if change.kind == .create || change.kind == .append, change.isClosed, !wasClosed, !entry.isRemoved, !entry.state.isSoftDeleted {
+        if change.kind == .create || change.kind == .append, change.isClosed, !wasClosed, !entry.isRemoved,
+            !entry.state.isSoftDeleted
+        {
             self.closed += 1
         }
     }

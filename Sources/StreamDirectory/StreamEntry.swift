@@ -104,7 +104,8 @@ final class StreamEntry: @unchecked Sendable {
     var view: StreamView {
         StreamView(
             name: self.state.name, identity: self.state.identity, configuration: self.state.configuration,
-            tail: self.durableTail, earliest: self.trimming?.earliest ?? 0, isClosed: self.flags.contains(.isDurablyClosed), createdAt: self.state.createdAt,
+            tail: self.durableTail, earliest: self.trimming?.earliest ?? 0,
+            isClosed: self.flags.contains(.isDurablyClosed), createdAt: self.state.createdAt,
             updatedAt: self.state.updatedAt)
     }
 }

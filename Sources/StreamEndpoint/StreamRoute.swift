@@ -209,7 +209,8 @@ package final class StreamRoute: Sendable {
         case .success(let view):
             responder.reply(
                 StreamResponse.head(
-                    identity: view.identity, configuration: view.configuration, tail: view.tail, isClosed: view.isClosed,
+                    identity: view.identity, configuration: view.configuration, tail: view.tail,
+                    isClosed: view.isClosed,
                     earliest: view.earliest))
         case .failure(let error): self.refuse(error, request, responder)
         }

@@ -80,7 +80,9 @@ struct SimulatedDisk: Sendable {
         mutating func persist(_ range: Range<Int>) {
             guard !range.isEmpty else { return }
             var sectors: [Int: [UInt8]] = [:]
-            for sector in (range.lowerBound / SimulatedDisk.sectorCount)...((range.upperBound - 1) / SimulatedDisk.sectorCount) {
+            for sector
+                in (range.lowerBound / SimulatedDisk.sectorCount)...((range.upperBound - 1) / SimulatedDisk.sectorCount)
+            {
                 sectors[sector] = self.sector(sector)
                 self.dirty[sector] = nil
             }
@@ -257,7 +259,8 @@ struct SimulatedDisk: Sendable {
         var number = self.nextFailure()
         if number == nil, Double.random(in: 0..<1, using: &self.random) < self.faults.syncFailureChance { number = EIO }
         guard let number else {
-            for index in self.inodes.indices where !self.inodes[index].dirty.isEmpty || !self.inodes[index].sizes.isEmpty {
+            for index in self.inodes.indices
+            where !self.inodes[index].dirty.isEmpty || !self.inodes[index].sizes.isEmpty {
                 self.inodes[index].sync()
             }
             self.durableEntries = self.entries

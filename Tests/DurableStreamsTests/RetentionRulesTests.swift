@@ -67,7 +67,8 @@ struct RetentionRulesTests {
         #expect(first.time >= Self.now + (first.end - 1) / 10 * 1000)
         let end = try #require(stream.ageBound(tail: stream.tail, at: Self.now + 10_000_000))
         let cut = (10_000_000 - 320_000) / 100
-        #expect(end <= UInt64(cut) + 10 && end >= UInt64(cut) - 110, "no more than a thirty-second of it is kept longer")
+        #expect(
+            end <= UInt64(cut) + 10 && end >= UInt64(cut) - 110, "no more than a thirty-second of it is kept longer")
     }
 
     @Test func aClockThatIsPutBackMakesNothingOlder() {
@@ -113,7 +114,8 @@ struct RetentionRulesTests {
         #expect(isSame(own, own) && isSame(nil, nil))
         #expect(!isSame(own, other) && !isSame(own, nil) && !isSame(nil, own))
         // The server's default is nobody's wish: who asks for nothing gets what is there.
-        #expect(isSame(nil, own?.inherited) && isSame(other?.inherited, own?.inherited) && isSame(other?.inherited, nil))
+        #expect(
+            isSame(nil, own?.inherited) && isSame(other?.inherited, own?.inherited) && isSame(other?.inherited, nil))
         #expect(!isSame(own, own?.inherited) && !isSame(own?.inherited, own))
     }
 

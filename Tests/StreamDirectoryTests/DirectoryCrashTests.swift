@@ -47,7 +47,8 @@ import Testing
         }
         print(
             "directory simulation, \(mode): \(count) seeds, \(lost) unanswered changes lost, \(failed) failed generations,",
-            "\(failedOpens) failed opens, \(checkpoints) checkpoints, \(full) steps on a full disk, \(trimmings) trimmings")
+            "\(failedOpens) failed opens, \(checkpoints) checkpoints, \(full) steps on a full disk, \(trimmings) trimmings"
+        )
     }
 
     @Test(arguments: Self.modes)

@@ -142,9 +142,11 @@ extension DirectorySimulation {
         if case .deadline(let milliseconds, _) = found.configuration.lifetime { deadline = milliseconds }
         let source = stream.source.flatMap { model.name(of: $0) }
         guard deadline == stream.deadline, found.configuration.retention?.maximumBytes == stream.retention,
-            found.earliest == stream.earliest, found.configuration.fork?.sourceName == source else {
+            found.earliest == stream.earliest, found.configuration.fork?.sourceName == source
+        else {
             throw Violation(
-                description: "\(name) is another stream of the name, or begins at \(found.earliest), not \(stream.earliest)")
+                description:
+                    "\(name) is another stream of the name, or begins at \(found.earliest), not \(stream.earliest)")
         }
         try self.checkReading(name, directory, stream, limit: 1 << 20, from: stream.earliest)
         if stream.earliest > 0 {

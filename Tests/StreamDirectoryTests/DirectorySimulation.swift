@@ -211,7 +211,7 @@ struct DirectorySimulation {
 
     mutating func step(_ directory: StreamDirectory) throws {
         let name = Self.names.randomElement(using: &self.random) ?? "a"
-        switch Int.random(in: 0..<44, using: &self.random) {
+        switch Int.random(in: 0..<48, using: &self.random) {
         case 0..<6: self.create(name, directory)
         case 6..<9: self.fork(name, directory)
         case 9..<21: self.append(name, directory)
@@ -219,7 +219,7 @@ struct DirectorySimulation {
         case 23..<25: self.delete(name, directory)
         case 25: self.expire(directory)
         case 26..<33: self.flush(directory)
-        case 40..<44: self.trim(name, directory)
+        case 40..<48: self.trim(name, directory)
         case 33..<36:
             let count = self.history.count - 1
             if (try? directory.checkpoint()) != nil {

@@ -269,7 +269,8 @@ import Testing
                 group.addTask {
                     while !isDone.value {
                         let view = try directory.lookup("a", now: now).get()
-                        var position = reader == 0 ? view.earliest : max(view.earliest, view.tail - min(view.tail, 3000))
+                        var position =
+                            reader == 0 ? view.earliest : max(view.earliest, view.tail - min(view.tail, 3000))
                         do {
                             while true {
                                 let reading = try directory.read("a", from: position, limit: 700, now: now).get()

@@ -19,7 +19,8 @@ extension Conformance {
 
         private func offset(_ position: UInt64) -> String { StreamOffset(position: position).token }
 
-        @Test(arguments: TestMode.allCases) func headersAreKeptAndPartOfTheConfiguration(_ mode: TestMode) async throws {
+        @Test(arguments: TestMode.allCases) func headersAreKeptAndPartOfTheConfiguration(_ mode: TestMode) async throws
+        {
             let stream = try mode.stream()
             let headers = ["stream-retention-bytes": "1000", "stream-retention-seconds": "60"]
             #expect(try await stream.create(headers).status == 201)
