@@ -160,6 +160,8 @@ extension StreamDirectory {
                     throw StreamError(error)
                 }
             }
+            // A fork that left its source where the stored part ends: what comes next is not the fork's.
+            if gathering.position >= cap { return }
             for item in items {
                 let start = item.end - UInt64(item.bytes.readableBytes)
                 guard gathering.position >= start, gathering.position < item.end else {

@@ -90,7 +90,7 @@ extension HTTPResponder {
         for piece in reading.pieces {
             let count = min(left, piece.count)
             left -= count
-            guard count > 0 else { break }
+            guard count > 0 else { continue }
             switch piece {
             case .bytes(let bytes):
                 parts.append(.bytes(bytes.getSlice(at: bytes.readerIndex, length: count) ?? bytes))

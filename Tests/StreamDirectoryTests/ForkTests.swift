@@ -125,4 +125,23 @@ import Testing
         #expect(harness.directory.list(now: harness.now.value).isEmpty)
         #expect(harness.code { try harness.lookup("s") } == .notFound)
     }
+
+    /// The source's part ends where what a checkpoint has put away ends; what it appended since is not the fork's.
+    @Test(arguments: TestMode.allCases)
+    func noPieceOfAReadingIsEmpty(_ mode: TestMode) throws {
+        for verifiedReadLimit in [0, 1 << 20] {
+            let harness = try DirectoryHarness(mode) {
+                $0.inlineByteLimit = 4
+                $0.verifiedReadLimit = verifiedReadLimit
+            }
+            _ = try harness.create("s", body: "inherited")
+            if mode != .memory { try harness.directory.checkpoint() }
+            _ = try harness.create("f", fork: ForkRequest(sourceName: "s"))
+            try harness.append("s", "later")
+            try harness.append("f", "own")
+            let reading = try harness.read("f")
+            #expect(reading.end == 12 && reading.pieces.allSatisfy { $0.count > 0 })
+            #expect(String(buffer: try reading.bytes()) == "inheritedown")
+        }
+    }
 }

@@ -313,6 +313,19 @@ extension Conformance {
                 #expect(read.text == "base-\(index)")
             }
         }
+
+        /// Inherited bytes out of a file and own ones out of memory, with others of the source in between.
+        @Test(arguments: TestMode.allCases) func aLargeForkIsReadInWhole(_ mode: TestMode) async throws {
+            let stream = try mode.stream()
+            let inherited = String(repeating: "i", count: 100_000)
+            try await stream.create(body: inherited)
+            try mode.server().directory.checkpoint()
+            let (fork, _) = try await stream.fork()
+            try await stream.append("later")
+            try await fork.append("own")
+            let answer = try await fork.read()
+            #expect(answer.text == inherited + "own" && answer.isUpToDate)
+        }
     }
 
     @Suite struct ForkDeletion {
