@@ -1,4 +1,5 @@
 import DurableStreams
+import StreamDirectory
 import StreamEndpoint
 import Testing
 
