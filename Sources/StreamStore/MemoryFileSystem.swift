@@ -135,6 +135,13 @@ private final class MemoryFile: StoreFile {
         }
     }
 
+    /// Zeros take as much room here as anything else.
+    func free(upTo end: UInt64) throws(FileError) {
+        self.contents.withLock { contents in
+            for index in 0..<Int(min(end, UInt64(contents.count))) { contents[index] = 0 }
+        }
+    }
+
     func size() throws(FileError) -> UInt64 {
         self.contents.withLock { UInt64($0.count) }
     }
