@@ -1,11 +1,12 @@
 -- The role of the service for ELECTRIC_WRITE_TO_PG_MODE=direct_writes. Run it in the application's database as a superuser
 -- (or the provider's administrator). It may be run again.
 --
---   {{role}}      the role, as a quoted identifier
---   {{database}}  the database, as a quoted identifier
---   {{password}}  the password, as a quoted literal, or NULL for none
+--   {{role}}            the role, as a quoted identifier
+--   {{database}}        the database, as a quoted identifier
+--   {{password}}        `PASSWORD` and a quoted literal, or nothing: then the role keeps the password it has
+--   {{event_triggers}}  the text of electric/085-event-triggers.sql
 --
--- `penstock sql roles-direct-writes --role ... --database ...` prints it with the values in place.
+-- `penstock sql direct-writes --role ... --database ...` prints it with the values in place.
 
 DO $penstock_roles$
 BEGIN
@@ -15,7 +16,7 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $penstock_roles$;
 
-ALTER ROLE {{role}} LOGIN PASSWORD {{password}};
+ALTER ROLE {{role}} LOGIN {{password}};
 
 DO $penstock_roles$
 BEGIN
@@ -69,3 +70,30 @@ BEGIN
     END IF;
 END
 $penstock_roles$;
+
+-- Event triggers capture the migrations of electrified tables, and refuse those that clients cannot follow. Only a superuser can
+-- make them, so they are made here: until the service has installed the rest of its schema they do nothing.
+DO $penstock_capture$
+DECLARE
+    service pg_catalog.name;
+    signature pg_catalog.text;
+BEGIN
+    BEGIN
+        IF pg_catalog.to_regnamespace('electric') IS NULL THEN
+            CREATE SCHEMA electric AUTHORIZATION {{role}};
+        END IF;
+        EXECUTE $penstock_part$
+{{event_triggers}}
+$penstock_part$;
+        SELECT pg_catalog.pg_get_userbyid(n.nspowner) INTO service FROM pg_catalog.pg_namespace n WHERE n.nspname = 'electric';
+        FOREACH signature IN ARRAY ARRAY['__on_ddl_command_end()', '__on_sql_drop()', 'install_event_triggers()'] LOOP
+            EXECUTE pg_catalog.format('ALTER FUNCTION electric.%s OWNER TO %I', signature, service);
+        END LOOP;
+        IF electric.install_event_triggers() <> 'none' THEN RETURN; END IF;
+    EXCEPTION WHEN insufficient_privilege THEN
+        NULL;
+    END;
+    RAISE WARNING 'the event triggers that capture migrations could not be made: clients lose data by migrations'
+        USING HINT = 'Once the service has run, as a superuser: SELECT electric.install_event_triggers();';
+END
+$penstock_capture$;

@@ -3,9 +3,9 @@
 --
 --   {{role}}      the role, as a quoted identifier
 --   {{database}}  the database, as a quoted identifier
---   {{password}}  the password, as a quoted literal, or NULL for none
+--   {{password}}  `PASSWORD` and a quoted literal, or nothing: then the role keeps the password it has
 --
--- `penstock sql roles-logical-replication --role ... --database ...` prints it with the values in place.
+-- `penstock sql logical-replication --role ... --database ...` prints it with the values in place.
 
 DO $penstock_roles$
 BEGIN
@@ -15,5 +15,5 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $penstock_roles$;
 
-ALTER ROLE {{role}} LOGIN SUPERUSER PASSWORD {{password}};
+ALTER ROLE {{role}} LOGIN SUPERUSER {{password}};
 GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {{database}} TO {{role}};

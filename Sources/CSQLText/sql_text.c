@@ -28,6 +28,9 @@ static const char electric_070[] = {
 static const char electric_080[] = {
 #embed "../../sql/electric/080-ddl-capture.sql"
     , 0};
+static const char electric_085[] = {
+#embed "../../sql/electric/085-event-triggers.sql"
+    , 0};
 static const char electric_090[] = {
 #embed "../../sql/electric/090-takeover.sql"
     , 0};
@@ -44,6 +47,7 @@ static const penstock_sql_file electric_files[] = {
     {"060-row-functions.sql", electric_060},
     {"070-electrify.sql", electric_070},
     {"080-ddl-capture.sql", electric_080},
+    {"085-event-triggers.sql", electric_085},
     {"090-takeover.sql", electric_090},
     {"100-access.sql", electric_100},
     {0, 0},

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import PostgresClient
 import PostgresWire
 import StreamStore
 import Synchronization
@@ -38,6 +39,7 @@ extension ChangeFeed {
         var backoff = Duration.seconds(1)
         while !Task.isCancelled {
             try self.checkLog()
+            guard await self.waitUntilSlotIsFree() else { break }
             let began = self.clock.now
             guard try await self.openLog() else {
                 // The process that is being replaced has a moment to go.
@@ -56,6 +58,9 @@ extension ChangeFeed {
                 }
             } catch is CancellationError {
                 break
+            } catch let error as PostgresError where error.sqlState == "55006" {
+                // Somebody was quicker: the next look names the process.
+                self.slot.withLock { $0.databaseLost("another process holds the replication slot") }
             } catch {
                 try self.checkLog()
                 self.slot.withLock { $0.databaseLost("\(error)") }
@@ -68,6 +73,35 @@ extension ChangeFeed {
         }
         try await self.closeLog()
     }
+
+    /// Waits while another process holds the slot.
+    ///
+    /// Why before anything is decided: a slot that somebody else reads from moves on, and would look like one that has been moved.
+    /// - Returns: false if the task was cancelled.
+    private func waitUntilSlotIsFree() async -> Bool {
+        var looks = 0
+        while !Task.isCancelled {
+            // A database that is away is found again where the slot is prepared, and told there.
+            guard case .present(_, let holder?) = try? await self.database.facts(slot: self.options.slotName).presence
+            else { return !Task.isCancelled }
+            looks += 1
+            // What a process has just let go of, or a stream of our own that is being ended, is free in a moment.
+            if looks == Self.quickLooks {
+                self.logger.warning(
+                    "another process holds the replication slot; waiting for it",
+                    metadata: ["slot": "\(self.options.slotName)", "pid": "\(holder)"])
+            }
+            if looks >= Self.quickLooks {
+                self.slot.withLock {
+                    $0.databaseLost("another process (pid \(holder)) holds the replication slot \(self.options.slotName)")
+                }
+            }
+            try? await Task.sleep(for: looks < Self.quickLooks ? .milliseconds(100) : .seconds(1))
+        }
+        return false
+    }
+
+    private static let quickLooks = 20
 
     /// Takes up the log that is on disk, if there is one and it is not in use already (an epoch that could not begin has left
     /// the old one closed).
@@ -293,7 +327,6 @@ extension ChangeFeed {
         self.currentSink.withLock { $0 = sink }
         defer { sink.close() }
         guard let position = self.core.withLock({ $0?.acknowledged }) else { return .broken("no change log") }
-        self.logger.info("streaming over a replication connection", metadata: ["position": "\(position)"])
         self.slot.withLock { $0.transportChosen("a replication connection") }
         let stopped = Atomic(false)
         let stream = Mutex<(any ReplicationStream)?>(nil)
@@ -310,6 +343,7 @@ extension ChangeFeed {
             ) { started in
                 sink.attach(started)
                 stream.withLock { $0 = started }
+                self.logger.info("streaming over a replication connection", metadata: ["position": "\(position)"])
                 self.streamBegan("a replication connection", position: position)
                 if stopped.load(ordering: .acquiring) { started.stop() }
             }

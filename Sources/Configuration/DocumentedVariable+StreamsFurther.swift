@@ -87,17 +87,17 @@ extension DocumentedVariable {
         case .proxyIdentityMode:
             (
                 "none",
-                "header: a proxy with a client certificate says who the user is. Needs mtls."
+                "header: the header below is let through from a proxy with a client certificate. Needs mtls."
             )
         case .proxyIdentityHeaderName:
             (
                 nil,
-                "Name of that header. Required by the mode header."
+                "Name of that header, in which the proxy names the user. From others it is taken away."
             )
         case .proxyIdentityRequireTLS:
             (
                 "true",
-                "Whether the identity is taken only from connections with TLS."
+                "Whether it is let through only on connections with TLS."
             )
         case .observabilityRustLog:
             (
@@ -192,7 +192,7 @@ extension DocumentedVariable {
         case .authClaimHeaders:
             (
                 nil,
-                "Claims handed on as headers, a list: sub=X-JWT-Sub. Copies that clients send are removed."
+                "Refused: this server is the end of the way, and nothing stands behind it to hand claims to as headers."
             )
         case .authTokenCookie:
             (

@@ -180,7 +180,12 @@ extension StreamSettingsLoader {
             }
             headers.append(ClaimHeader(claim: halves[0], header: halves[1]))
         }
-        return headers
+        if !headers.isEmpty {
+            self.reader.report(
+                .authClaimHeaders,
+                "cannot be used: this server is the end of the way, and nothing stands behind it to hand the headers to. Leave it out")
+        }
+        return []
     }
 
     // MARK: Rules

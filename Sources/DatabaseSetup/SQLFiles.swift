@@ -22,12 +22,18 @@ package enum SQLFiles {
 
     /// The script that makes the service's role, with the names in place.
     ///
-    /// - Parameter script: `roles-direct-writes` or `roles-logical-replication`.
+    /// - Parameters:
+    ///   - script: `roles-direct-writes` or `roles-logical-replication`.
+    ///   - password: nil leaves the role the password that it has.
     package static func roles(_ script: String, role: String, database: String, password: String?) -> String? {
+        // Without the lines that explain the placeholders: a value with a line break must not end a comment.
         self.script(script)?
+            .split(separator: "\n", omittingEmptySubsequences: false)
+            .filter { !($0.hasPrefix("--") && $0.contains("{{")) }.joined(separator: "\n")
             .replacing("{{role}}", with: SQLText.identifier(role))
             .replacing("{{database}}", with: SQLText.identifier(database))
-            .replacing("{{password}}", with: password.map { SQLText.literal($0) } ?? "NULL")
+            .replacing(" {{password}};", with: password.map { " PASSWORD \(SQLText.literal($0));" } ?? ";")
+            .replacing("{{event_triggers}}", with: Self.electric.first { $0.name == "085-event-triggers.sql" }?.text ?? "")
     }
 
     private static func list(_ first: UnsafePointer<penstock_sql_file>?) -> [SQLFile] {

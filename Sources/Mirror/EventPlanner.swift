@@ -31,7 +31,13 @@ struct EventPlanner: Sendable {
         self.mapped = mapped
         let all = mapped.map(\.0) + self.filled
         let list = all.map { SQLText.identifier($0.name) }.joined(separator: ", ")
-        let values = all.map { "r.\(SQLText.identifier($0.name))" }.joined(separator: ", ")
+        let wholes = self.filled.contains { $0.name == Self.payload } ? table.columns[Self.payload] : nil
+        let values = all.map { column in
+            let value = "r.\(SQLText.identifier(column.name))"
+            // Why: taken out of a record, JSON's null is no value; as a whole message it is one.
+            guard let wholes, column.name == wholes.name, Self.jsonOIDs.contains(column.typeOID) else { return value }
+            return "coalesce(\(value), 'null')"
+        }.joined(separator: ", ")
         // Why only then: where rows of a stream and of its successor look alike, a conflict must not pass silently.
         let guardClause = table.columns[Self.incarnation] == nil ? "" : " ON CONFLICT DO NOTHING"
         self.sql = "INSERT INTO \(table.sqlName) (\(list)) SELECT \(values) FROM \(table.records(all))\(guardClause)"

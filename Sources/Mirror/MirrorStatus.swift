@@ -15,7 +15,7 @@ package struct MirrorFlowStatus: Sendable {
 
 /// How the mirroring of one stream does.
 package struct MirrorStreamStatus: Sendable {
-    package enum State: String, Sendable {
+    package enum State: String, CaseIterable, Sendable {
         /// Getting ready: table, checkpoint, feed.
         case starting
         /// Another worker has the lease.

@@ -1,5 +1,6 @@
 import CLibPQ
 internal import Logging
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -18,6 +19,8 @@ final class LibPQHandle {
     private(set) var pointer: OpaquePointer?
     let interrupt = ConnectionInterrupt()
     private let notices: Unmanaged<NoticeSink>
+    /// Servers of which it has been said that they offer no TLS: once a process is enough.
+    private static let unencrypted = Mutex<Set<String>>([])
 
     /// Connects, within the time limit of `parameters` for each address of the host.
     init(parameters: ConnectionParameters, replication: Bool, logger: Logger) throws(PostgresError) {
@@ -50,7 +53,9 @@ final class LibPQHandle {
                 Unmanaged<NoticeSink>.fromOpaque(context).takeUnretainedValue().receive(result)
             }, self.notices.toOpaque())
         self.interrupt.attach(connection: connection)
-        if parameters.tls == .prefer, !parameters.isUnixSocket, PQsslInUse(connection) == 0 {
+        if parameters.tls == .prefer, !parameters.isUnixSocket, PQsslInUse(connection) == 0,
+            Self.unencrypted.withLock({ $0.insert("\(parameters.host):\(parameters.port)").inserted })
+        {
             logger.warning("The connection to Postgres is not encrypted: the server offers no TLS")
         }
     }
@@ -229,6 +234,14 @@ final class LibPQHandle {
 extension LibPQHandle.NoticeSink {
     fileprivate func receive(_ result: OpaquePointer) {
         let error = LibPQHandle.error(of: result)
+        // Why told apart: only what our own routines say is known to hold no values of rows, and it is for the operator.
+        if error.severity == "WARNING", error.sqlState.hasPrefix("EX") {
+            var metadata: Logger.Metadata = ["sqlstate": "\(error.sqlState)"]
+            metadata["detail"] = error.detail.map { "\($0)" }
+            metadata["hint"] = error.hint.map { "\($0)" }
+            self.logger.warning("\(error.message)", metadata: metadata)
+            return
+        }
         let level: Logger.Level = error.severity == "WARNING" ? .info : .debug
         self.logger.log(
             level: level, "Postgres sent a notice",

@@ -55,6 +55,19 @@ package struct PostgresError: Error, Sendable {
         }
     }
 
+    /// Whether the server refused a connection for a reason that does not pass by itself: wrong password, no such database or role.
+    ///
+    /// Why by text: libpq tells no SQLSTATE for a connection that was not made. A server that speaks another language is asked
+    /// again, as one that is away.
+    package var refusesConnection: Bool {
+        guard self.connectionLost, self.sqlState.isEmpty else { return false }
+        if self.message.contains("no password supplied") { return true }
+        let reasons = [
+            "authentication failed for user", "does not exist", "no pg_hba.conf entry", "is not permitted to log in",
+        ]
+        return self.message.contains("FATAL:") && reasons.contains { self.message.contains($0) }
+    }
+
     private var messageMayHoldValues: Bool {
         ["22", "23", "P0"].contains(self.sqlStateClass)
     }

@@ -29,6 +29,8 @@ package final class PostgresPool: Sendable {
         package var idleConnections: Int
         package var waiters: Int
         package var consecutiveFailures: Int
+        /// Why the last attempt to connect failed; nil when it succeeded.
+        package var problem: String?
     }
 
     private struct Idle {
@@ -56,6 +58,8 @@ package final class PostgresPool: Sendable {
         var nextWaiter: UInt64 = 0
         var cancelled: Set<UInt64> = []
         var failures = 0
+        var problem: String?
+        var problemTold: ContinuousClock.Instant?
         var isClosed = false
     }
 
@@ -77,7 +81,7 @@ package final class PostgresPool: Sendable {
         self.state.withLock {
             Status(
                 openConnections: $0.count, idleConnections: $0.idle.count, waiters: $0.waiters.count,
-                consecutiveFailures: $0.failures)
+                consecutiveFailures: $0.failures, problem: $0.problem)
         }
     }
 
@@ -225,20 +229,53 @@ package final class PostgresPool: Sendable {
             do {
                 try Task.checkCancellation()
                 let connection = try await PostgresConnection.connect(self.parameters, logger: self.logger)
-                self.state.withLock { $0.failures = 0 }
+                self.connected()
                 return connection
             } catch {
-                self.state.withLock { $0.failures += 1 }
-                let isClosed = self.state.withLock { $0.isClosed }
-                guard !isClosed, !(error is CancellationError), ContinuousClock.now + pause < deadline else {
+                let isCancellation = error is CancellationError
+                let isClosed = isCancellation ? false : self.connectionFailed(error)
+                let isLasting = (error as? PostgresError)?.refusesConnection == true
+                guard !isClosed, !isCancellation, !isLasting, ContinuousClock.now + pause < deadline else {
                     self.release(nil)
                     throw error
                 }
-                self.logger.debug("Cannot connect to Postgres; trying again", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: pause)
                 pause = min(pause * 2, self.configuration.greatestBackoff)
             }
         }
+    }
+
+    /// How often an unchanged reason is told again.
+    private static let reminderInterval = Duration.seconds(60)
+
+    /// Says at once why there is no connection: callers hear of it only when their patience is over.
+    ///
+    /// - Returns: whether the pool has been closed.
+    private func connectionFailed(_ error: any Error) -> Bool {
+        let reason = "\(error)"
+        let now = ContinuousClock.now
+        let (isNews, isClosed) = self.state.withLock { state in
+            state.failures += 1
+            let isNews = state.problem != reason || state.problemTold.map { now - $0 > Self.reminderInterval } ?? true
+            state.problem = reason
+            if isNews { state.problemTold = now }
+            return (isNews, state.isClosed)
+        }
+        if isNews, !isClosed {
+            self.logger.warning("cannot connect to Postgres; trying again", metadata: ["error": "\(reason)"])
+        }
+        return isClosed
+    }
+
+    private func connected() {
+        let hadProblem = self.state.withLock { state in
+            defer {
+                state.failures = 0
+                state.problem = nil
+            }
+            return state.problem != nil
+        }
+        if hadProblem { self.logger.notice("connected to Postgres again") }
     }
 
     // MARK: Giving back

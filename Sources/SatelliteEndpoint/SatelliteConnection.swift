@@ -2,6 +2,7 @@ import ChangeFeed
 import HTTPServer
 import Logging
 import NIOCore
+import PostgresClient
 import PostgresWire
 import Satellite
 
@@ -489,8 +490,14 @@ final class SatelliteConnection: WebSocketSession, FanoutReceiver, PingWheelClie
             } catch is CancellationError {
                 return nil
             } catch {
-                logger.warning("cannot fetch rows for a subscription", metadata: ["error": "\(error)"])
-                return .fetchFailed(number, .transient)
+                guard let error = error as? PostgresError, SchemaMisfit.isSign(error) else {
+                    logger.warning("cannot fetch rows for a subscription", metadata: ["error": "\(error)"])
+                    return .fetchFailed(number, .transient)
+                }
+                logger.error(
+                    "a table has changed without a captured migration: its rows cannot be fetched",
+                    metadata: ["error": "\(error)", "remedy": "\(SchemaMisfit.remedy("<table>"))"])
+                return .fetchFailed(number, .lasting(SchemaMisfit.clientText))
             }
         }
     }

@@ -20,6 +20,8 @@ package final class SatelliteHub: Sendable {
         var largeReaders: [(position: LSN, reader: LargeTransactionReader)] = []
         /// Rises with each ``SatelliteHub/reset()``: what was read before belongs to another history.
         var generation = 0
+        /// The definition by which a table's rows last came, where it did not fit the electrified schema.
+        var misfits: [UInt32: SchemaMisfit] = [:]
         /// Why the feed cannot be followed at present.
         var problem: String?
     }
@@ -55,6 +57,8 @@ package final class SatelliteHub: Sendable {
     package var isLoaded: Bool { self.state.withLock { $0.window != nil } }
     /// Why new transactions do not reach clients at present; nil if they do.
     package var problem: String? { self.state.withLock { $0.problem } }
+    /// Tables that no longer fit the electrified schema, and how.
+    package var misfits: [String] { self.state.withLock { $0.misfits.values.map(\.description).sorted() } }
     package var history: MigrationHistory { self.state.withLock { $0.history } }
     package var schema: SatelliteSchema { self.state.withLock { $0.history.schema } }
     package var position: LSN { self.state.withLock { $0.window?.position ?? .zero } }
@@ -142,7 +146,9 @@ package final class SatelliteHub: Sendable {
             }
             guard let last = entries.last else { return }
             let transactions = try await self.enrich(entries, with: &current.enricher)
+            let relations = current.enricher.takeNewRelations()
             follower = current
+            if !relations.isEmpty { try await self.compare(relations) }
             self.publish(transactions, upTo: last.header.endLSN, generation: generation)
         }
     }

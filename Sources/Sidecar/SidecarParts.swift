@@ -30,6 +30,7 @@ final class SidecarParts: Sendable {
     let health: HealthRegistry
     /// Set where there is one.
     let mirror = SharedReference<MirrorService>()
+    let capture: CaptureWatch
     private let isInstalled = Mutex(false)
     private let installProblem = Mutex<String?>(nil)
 
@@ -46,6 +47,7 @@ final class SidecarParts: Sendable {
         self.flusher = StoreFlusher(lingerMilliseconds: Self.logLinger)
         self.pool = PostgresPool(self.parameters, configuration: .init(maximumConnections: 10), logger: logger)
         let pool = self.pool
+        self.capture = CaptureWatch(pool: pool, logger: logger)
         let clientState = ClientStateStore(pool: pool, logger: logger)
         let hubReference = SharedReference<SatelliteHub>()
         let mirror = self.mirror
@@ -138,12 +140,19 @@ final class SidecarParts: Sendable {
 
     /// Brings the health registry up to date and answers for it.
     func readiness() -> (isReady: Bool, json: String) {
-        let problem = self.installProblem.withLock { $0 }
         let isInstalled = self.isInstalled.withLock { $0 }
-        self.health.report(
-            HealthStatus(
-                name: "database", ready: isInstalled, detail: problem ?? (isInstalled ? "set up" : "being set up"),
-                remedy: problem == nil ? nil : "run `penstock check` with the same environment"))
+        let problem = isInstalled ? nil : self.pool.status.problem ?? self.installProblem.withLock { $0 }
+        var database = HealthStatus(
+            name: "database", ready: isInstalled, detail: problem ?? (isInstalled ? "set up" : "being set up"),
+            remedy: problem == nil ? nil : "run `penstock check` with the same environment")
+        if isInstalled, let isCapturing = self.capture.isCapturing {
+            database.facts["migration_capture"] = isCapturing ? "on" : "missing"
+            if !isCapturing {
+                database.detail = "set up, without the event triggers that capture migrations"
+                database.remedy = CaptureWatch.remedy
+            }
+        }
+        self.health.report(database)
         let feed = self.feed.health
         var facts: [String: String] = ["state": feed.label]
         facts["position"] = feed.position.map { "\($0)" }
@@ -151,12 +160,14 @@ final class SidecarParts: Sendable {
         facts["lag_bytes"] = feed.lagBytes.map(String.init)
         facts["epoch"] = feed.epoch.map(String.init)
         facts["started_over_because"] = feed.startedOverBecause
+        let misfits = self.hub.misfits
         self.health.report(
             HealthStatus(name: "replication", ready: feed.isReady, detail: feed.summary, facts: facts))
         self.health.report(
             HealthStatus(
                 name: "satellite", ready: self.hub.isLoaded,
-                detail: self.hub.isLoaded ? "serving \(self.hub.clientCount) clients" : "waiting for the schema"))
+                detail: self.hub.isLoaded ? "serving \(self.hub.clientCount) clients" : "waiting for the schema",
+                facts: misfits.isEmpty ? [:] : ["misfit_tables": misfits.joined(separator: ", ")]))
         return self.health.readiness()
     }
 
@@ -169,7 +180,9 @@ final class SidecarParts: Sendable {
     /// Sets the database up, however long that takes, then follows it.
     func runFeed() async throws {
         try await self.install()
+        async let watch: Void = self.capture.run()
         try await self.feed.run()
+        await watch
     }
 
     private func install() async throws {
@@ -184,6 +197,7 @@ final class SidecarParts: Sendable {
                             "publication repaired",
                             metadata: ["action": "\(row[0] ?? "")", "object": "\(row[1] ?? "")"])
                     }
+                    try await self.capture.tellFindings(connection)
                 }
                 self.isInstalled.withLock { $0 = true }
                 self.installProblem.withLock { $0 = nil }

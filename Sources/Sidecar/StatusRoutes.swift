@@ -29,6 +29,7 @@ struct StatusRoutes {
         router.on(.GET, "/healthz") { _ in .reply(.text("ok")) }
         router.on(.GET, "/readyz") { _ in
             if let streams { parts.health.report(streams.health) }
+            if let mirror = parts.mirror.value { parts.health.report(MirrorWiring.health(mirror)) }
             let (isReady, json) = parts.readiness()
             var reply = HTTPReply.json(json, status: isReady ? .ok : .serviceUnavailable)
             reply.headers.add(name: "cache-control", value: "no-store")
@@ -76,6 +77,12 @@ struct StatusRoutes {
             self.metrics.observe("feed_slot_state", dimensions: [("state", state)]) {
                 parts.feed.health.label == state ? 1 : 0
             }
+        }
+        gauge("migration_capture", "1 when event triggers capture migrations, 0 when clients lose data by them") {
+            parts.capture.isCapturing == false ? 0 : 1
+        }
+        gauge("satellite_misfit_tables", "Electrified tables that changed without a captured migration") {
+            Double(parts.hub.misfits.count)
         }
         gauge("satellite_clients", "Authenticated Satellite connections") { Double(parts.hub.clientCount) }
         gauge("writes_waiting", "Client transactions that wait to be written") {

@@ -107,9 +107,11 @@ extension SubscriptionControl {
         guard let delivery else { return }
         // Signed when it is sent: receivers refuse old times.
         let now = self.clock()
-        let isAllowed = !delivery.url.isLocal || self.configuration.allowsLocalWebhooks
-        guard isAllowed, let signature = self.keys.signature(of: delivery.body, at: now) else {
-            return self.answered(delivery, nil)
+        guard !delivery.url.isLocal || self.configuration.allowsLocalWebhooks else {
+            return self.answered(delivery, .failure(WebhookFailure("local addresses may not be called")))
+        }
+        guard let signature = self.keys.signature(of: delivery.body, at: now) else {
+            return self.answered(delivery, .failure(WebhookFailure("it cannot be signed")))
         }
         let request = WebhookRequest(
             url: delivery.url,
@@ -120,9 +122,14 @@ extension SubscriptionControl {
         self.sender.send(request) { self.answered(delivery, $0) }
     }
 
-    private func answered(_ delivery: WebhookDelivery, _ reply: WebhookReply?) {
+    private func answered(_ delivery: WebhookDelivery, _ result: Result<WebhookReply, WebhookFailure>) {
+        let reply = try? result.get()
         self.countDelivery(reply)
         let answer = reply.map { WebhookAnswer(status: $0.status, body: $0.body) } ?? .failed
+        switch result {
+        case .success(let reply): self.note(delivery, answer == .failed ? "answered with status \(reply.status)" : nil)
+        case .failure(let failure): self.note(delivery, failure.reason)
+        }
         let now = self.clock()
         let actions = self.state.withLock { state -> [SubscriptionAction] in
             state.underWay -= 1
@@ -133,6 +140,29 @@ extension SubscriptionControl {
         self.carryOut(actions)
         self.deliverNext()
     }
+
+    /// Tells when the deliveries of a subscription begin to fail, and when they work again; what lies between is counted.
+    private func note(_ delivery: WebhookDelivery, _ problem: String?) {
+        let isNews = self.state.withLock { state -> Bool in
+            guard problem != nil else { return state.failing.remove(delivery.subscription) != nil }
+            // What is deleted while it fails is forgotten when there are many; the worst is a line too many.
+            if state.failing.count >= Self.failingLimit { state.failing.removeAll() }
+            return state.failing.insert(delivery.subscription).inserted
+        }
+        guard isNews else { return }
+        // Why no path: it may hold a secret of the receiver's.
+        let metadata: Logger.Metadata = [
+            "subscription": "\(delivery.subscription)", "host": "\(delivery.url.host):\(delivery.url.port)",
+        ]
+        if let problem {
+            self.logger.warning(
+                "a webhook cannot be delivered; trying again", metadata: metadata.merging(["reason": "\(problem)"]) { $1 })
+        } else {
+            self.logger.notice("a webhook is delivered again", metadata: metadata)
+        }
+    }
+
+    private static let failingLimit = 10_000
 
     // MARK: Wake streams
 

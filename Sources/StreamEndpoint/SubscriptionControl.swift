@@ -57,6 +57,8 @@ package final class SubscriptionControl: StreamControl {
         /// Webhooks that wait for their turn; at most one for each subscription.
         var queue: [WebhookDelivery] = []
         var underWay = 0
+        /// Subscriptions whose last delivery failed.
+        var failing: Set<String> = []
         /// What waits for the file.
         var answers: [@Sendable (Bool) -> Void] = []
         var effects: [SubscriptionAction] = []

@@ -19,10 +19,18 @@ package struct WebhookRequest: Sendable {
 /// the host is checked by ``WebhookURL/allows(_:)``, the connection goes to a checked one, redirects and proxies are
 /// not used.
 package protocol WebhookSender: Sendable {
-    /// Sends and calls back once, on any thread: with what was answered, or nil when nothing usable was. Must come to
-    /// an end
+    /// Sends and calls back once, on any thread: with what was answered, or why nothing usable was. Must come to an end
     /// by itself, within a bounded time.
-    func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void)
+    func send(_ request: WebhookRequest, answered: @escaping @Sendable (Result<WebhookReply, WebhookFailure>) -> Void)
+}
+
+/// Why a webhook gave no usable answer. The text is for the log: it holds neither path nor body.
+package struct WebhookFailure: Error, Hashable, Sendable {
+    package var reason: String
+
+    package init(_ reason: String) {
+        self.reason = reason
+    }
 }
 
 /// What a webhook answered; a body beyond some size is cut off.
@@ -51,7 +59,9 @@ package protocol WebhookSigning: Sendable {
 /// For services that call nobody: every delivery fails and is tried again.
 package struct NoWebhooks: WebhookSender {
     package init() {}
-    package func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void) {
-        answered(nil)
+    package func send(
+        _ request: WebhookRequest, answered: @escaping @Sendable (Result<WebhookReply, WebhookFailure>) -> Void
+    ) {
+        answered(.failure(WebhookFailure("webhooks are not sent here")))
     }
 }

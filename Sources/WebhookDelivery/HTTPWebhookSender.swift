@@ -80,28 +80,43 @@ package final class HTTPWebhookSender: WebhookSender {
         self.resolver = resolver
     }
 
-    package func send(_ request: WebhookRequest, answered: @escaping @Sendable (WebhookReply?) -> Void) {
+    package func send(
+        _ request: WebhookRequest, answered: @escaping @Sendable (Result<WebhookReply, WebhookFailure>) -> Void
+    ) {
         Task {
             let reply = await self.bounded(request)
             answered(reply)
         }
     }
 
-    /// Nil when the time is over first: whatever takes longer goes on by itself and is not waited for.
-    private func bounded(_ request: WebhookRequest) async -> WebhookReply? {
+    /// A failure when the time is over first: whatever takes longer goes on by itself and is not waited for.
+    private func bounded(_ request: WebhookRequest) async -> Result<WebhookReply, WebhookFailure> {
         await withCheckedContinuation { continuation in
-            let once = Mutex<CheckedContinuation<WebhookReply?, Never>?>(continuation)
-            let finish: @Sendable (WebhookReply?) -> Void = { reply in
+            let once = Mutex<CheckedContinuation<Result<WebhookReply, WebhookFailure>, Never>?>(continuation)
+            let finish: @Sendable (Result<WebhookReply, WebhookFailure>) -> Void = { reply in
                 once.withLock { $0.take() }?.resume(returning: reply)
             }
             let work = Task {
-                let reply = try? await self.exchange(request)
-                finish(reply)
+                do {
+                    finish(.success(try await self.exchange(request)))
+                } catch {
+                    finish(.failure(WebhookFailure(Self.reason(error))))
+                }
             }
             MultiThreadedEventLoopGroup.singleton.any().scheduleTask(in: self.limits.time) {
                 work.cancel()
-                finish(nil)
+                finish(.failure(WebhookFailure("no answer in time")))
             }
+        }
+    }
+
+    /// What went wrong, in words. Errors of the client library are named by their own words, which hold no URL.
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case Failure.unresolved: "the host name does not resolve"
+        case Failure.address(let address): "the address \(address) may not be called"
+        case is NIOTooManyBytesError: "the answer is too long"
+        default: String("\(error)".prefix(200))
         }
     }
 

@@ -18,6 +18,8 @@ import Testing
         }
 
         let runs: AsyncStream<Run>
+        let holder = Mutex<Int32?>(nil)
+        let confirmed = Mutex(LSN(rawValue: 100))
         private let started: AsyncStream<Run>.Continuation
 
         init() {
@@ -27,7 +29,8 @@ import Testing
         func facts(slot: String) async throws -> SlotFacts {
             SlotFacts(
                 systemIdentifier: 7, timeline: 1, walFlush: LSN(rawValue: 1_000), nextXID: 5,
-                presence: .present(confirmed: LSN(rawValue: 100), activePID: nil))
+                presence: .present(
+                    confirmed: self.confirmed.withLock { $0 }, activePID: self.holder.withLock { $0 }))
         }
 
         func createSlot(_ name: String, waiting: @escaping @Sendable ([Int32]) -> Void) async throws -> LSN { .zero }
@@ -121,5 +124,25 @@ import Testing
         #expect(try FeedSimulation.contents(of: reopened).count == Int(number))
         #expect(reopened.recovered.stored == last)
         try reopened.log.close()
+    }
+
+    @Test func aSlotThatAnotherProcessHoldsIsWaitedForAndNothingStartsOver() async throws {
+        let flusher = StoreFlusher()
+        let database = PlayedDatabase()
+        database.holder.withLock { $0 = 4_242 }
+        let feed = self.feed(FaultyFileSystem(seed: 1), flusher, database)
+        let task = Task { try await feed.run() }
+        while !feed.health.summary.contains("pid 4242") { try await Task.sleep(for: .milliseconds(20)) }
+        // What the other one reads moves the slot.
+        database.confirmed.withLock { $0 = LSN(rawValue: 500) }
+        #expect(feed.health.epoch == nil && !feed.health.isReady)
+        database.holder.withLock { $0 = nil }
+        var runs = database.runs.makeAsyncIterator()
+        _ = try #require(await runs.next())
+        #expect(feed.health.epoch == 1)
+        #expect(feed.oldestPosition == LSN(rawValue: 500))
+        task.cancel()
+        try await task.value
+        flusher.stop()
     }
 }

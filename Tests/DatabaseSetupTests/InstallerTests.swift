@@ -77,4 +77,36 @@ struct InstallerTests {
         #expect(try await cluster.psql("SELECT rolreplication FROM pg_roles WHERE rolname = 'odd \"name\"'") == "t")
         #expect(SQLFiles.script("nothing") == nil)
     }
+
+    /// As the setup's steps have it: the script as a superuser, then the service as its role.
+    @Test func theRolesScriptSeesToCaptureAndKeepsThePassword() async throws {
+        let cluster = try await TestCluster.shared()
+        let database = try await cluster.createDatabase()
+        let role = "service_of_\(database)"
+        func script(_ password: String?) throws -> String {
+            try #require(SQLFiles.roles("roles-direct-writes", role: role, database: database, password: password))
+        }
+        try await cluster.psql(try script("se\ncret"), database: database)
+        let secret = "SELECT rolpassword FROM pg_authid WHERE rolname = '\(role)'"
+        let before = try await cluster.psql(secret)
+        try await cluster.psql(try script(nil), database: database)
+        #expect(try await cluster.psql(secret) == before)
+        #expect(!before.isEmpty)
+
+        let connection = try await cluster.connect(database: database, user: role)
+        let outcome = try await Installer.install(on: connection, logger: self.logger)
+        #expect(outcome.isNew && !outcome.isTakenOver)
+        let missing = try await connection.query(
+            "SELECT check_name FROM electric.check_setup() WHERE check_name = 'migration_capture' AND NOT ok")
+        #expect(missing.rowCount == 0)
+        try await connection.execute("CREATE TABLE public.ev (id int PRIMARY KEY, a text); CALL electric.electrify('public.ev')")
+        await connection.close()
+        await #expect(throws: (any Error).self) {
+            try await cluster.psql("ALTER TABLE ev DROP COLUMN a", database: database)
+        }
+        try await cluster.psql("ALTER TABLE ev ADD COLUMN b int", database: database)
+        let captured = try await cluster.psql(
+            "SELECT query FROM electric.ddl_commands ORDER BY id DESC LIMIT 1", database: database)
+        #expect(captured.contains("ADD COLUMN"))
+    }
 }

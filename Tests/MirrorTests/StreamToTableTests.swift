@@ -92,6 +92,19 @@ import Testing
         try await harness.finish()
     }
 
+    @Test func aMessageThatIsNullIsARowWithThatPayload() async throws {
+        let harness = try await MirrorHarness(script: "CREATE TABLE t (payload jsonb NOT NULL, ds_offset text)")
+        try await harness.create("events", body: #"[1,null,"null"]"#)
+        let flow = StreamToTableFlow(name: "t", source: .names(["events"]), target: MirrorTableName("t"))
+        try await harness.run([.streamToTable(flow)]) { service in
+            try await eventually("all are dealt with") { service.status.first?.streams.first?.messages == 3 }
+            #expect(service.status.first?.streams.first?.deadLetters == 0)
+        }
+        #expect(
+            try await harness.sql("SELECT string_agg(payload::text, ' ' ORDER BY ds_offset) FROM t") == #"1 null "null""#)
+        try await harness.finish()
+    }
+
     @Test func messagesThatTheDatabaseRefusesBecomeDeadLetters() async throws {
         let harness = try await MirrorHarness(
             script: "CREATE TABLE t (n int NOT NULL CHECK (n <> 13), note text)")

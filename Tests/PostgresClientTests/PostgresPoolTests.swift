@@ -94,4 +94,27 @@ struct PostgresPoolTests {
         await pool.close()
         await cluster.destroy()
     }
+
+    @Test func whatDoesNotPassByItselfComesOutAtOnceAndWhyCanBeRead() async throws {
+        let parameters = try await TestCluster.shared().parameters(database: "there_is_none")
+        let pool = PostgresPool(parameters)
+        let error = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
+        #expect(error?.refusesConnection == true)
+        #expect(pool.status.problem?.contains("there_is_none") == true)
+        #expect(pool.status.consecutiveFailures == 1)
+        await pool.close()
+    }
+
+    @Test func theReasonStandsWhileItIsTriedAgain() async throws {
+        var parameters = try await TestCluster.shared().parameters()
+        parameters.host = "127.0.0.1"
+        parameters.port = 1
+        let pool = PostgresPool(parameters)
+        let waiting = Task { try await pool.query("SELECT 1") }
+        while pool.status.problem == nil { await Task.yield() }
+        #expect(pool.status.problem?.contains("refused") == true)
+        waiting.cancel()
+        await #expect(throws: (any Error).self) { try await waiting.value }
+        await pool.close()
+    }
 }

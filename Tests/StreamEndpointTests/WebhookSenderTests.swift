@@ -112,7 +112,7 @@ struct WebhookSenderTests {
             let reply = await withCheckedContinuation { continuation in
                 sender.send(request) { continuation.resume(returning: $0) }
             }
-            #expect(reply == nil)
+            #expect(throws: WebhookFailure("no answer in time")) { try reply.get() }
             #expect(ContinuousClock.now - begun < .seconds(5))
         }
         await receiver.stop()
@@ -125,6 +125,7 @@ struct WebhookSenderTests {
         let reply = await withCheckedContinuation { continuation in
             HTTPWebhookSender().send(request) { continuation.resume(returning: $0) }
         }
-        #expect(reply == nil)
+        let failure = #expect(throws: WebhookFailure.self) { try reply.get() }
+        #expect(failure?.reason.isEmpty == false)
     }
 }

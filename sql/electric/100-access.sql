@@ -194,8 +194,8 @@ BEGIN
     ok := (SELECT count(*) = 2 FROM pg_event_trigger t
            WHERE t.evtname IN ('penstock_ddl_command_end', 'penstock_sql_drop') AND t.evtenabled <> 'D');
     detail := coalesce('Event triggers call ' || found || '.',
-                       'There are no event triggers: only migrations through the proxy are captured and guarded.');
-    remedy := CASE WHEN NOT ok THEN 'As superuser: SELECT electric.install_event_triggers(); or CREATE EXTENSION penstock;' END;
+                       'There are no event triggers: migrations of electrified tables are neither captured nor refused, and clients lose data by them.');
+    remedy := CASE WHEN NOT ok THEN 'As superuser: SELECT electric.install_event_triggers(); (or CREATE EXTENSION penstock;)' END;
     RETURN NEXT;
 
     SELECT s.setting INTO preload FROM pg_settings s WHERE s.name = 'shared_preload_libraries';

@@ -116,7 +116,9 @@ extension SatelliteSession {
             return
         }
         // Why no error frame: it would make the client drop all its data. Disconnected, it asks again by itself.
-        self.close(CloseCode.tryAgainLater, "Initial data cannot be read now", cause: "fetch failed")
+        var reason = "Initial data cannot be read now"
+        if case .lasting(let message) = failure { reason = message }
+        self.close(CloseCode.tryAgainLater, reason, cause: "fetch failed")
     }
 
     /// Gives up a fetch of which the client has seen nothing; it is begun anew when the stream is.

@@ -94,6 +94,8 @@ package enum SessionEvent: Sendable {
     package enum FetchFailure: Hashable, Sendable {
         /// The client is disconnected and will ask again.
         case transient
+        /// The same, for a reason that lasts until somebody mends it. The text goes to the client.
+        case lasting(String)
         /// The subscription cannot be delivered at all. The text goes to the client.
         case permanent(String)
     }

@@ -35,6 +35,9 @@ package struct TransactionEnricher: Sendable {
         self.layouts = LayoutCache()
     }
 
+    /// Definitions by which rows of electrified tables have come for the first time since the last call.
+    package mutating func takeNewRelations() -> [Relation] { self.layouts.takeNew() }
+
     /// - Parameter migrate: called once, before anything is encoded, if the transaction captured DDL: with the
     /// statements
     ///   in order. When the outcome has to be awaited, take the statements from ``ddlStatements(of:)`` beforehand.
@@ -114,6 +117,13 @@ package struct TransactionEnricher: Sendable {
 struct LayoutCache: Sendable {
     private var rows: [UInt32: RowLayout] = [:]
     private var shadows: [UInt32: ShadowLayout] = [:]
+    private var new: [UInt32: Relation] = [:]
+
+    mutating func takeNew() -> [Relation] {
+        guard !self.new.isEmpty else { return [] }
+        defer { self.new = [:] }
+        return Array(self.new.values)
+    }
 
     /// Nil for relations that are not electrified.
     mutating func layout(oid: UInt32, survey: TransactionSurvey, schema: SatelliteSchema) -> RowLayout? {
@@ -121,6 +131,7 @@ struct LayoutCache: Sendable {
         if let known = self.rows[oid], known.relation == relation { return known }
         let layout = RowLayout(table: table, relation: relation)
         self.rows[oid] = layout
+        self.new[oid] = relation
         return layout
     }
 

@@ -1,6 +1,9 @@
 # Roles: a service that is no superuser, applications that know nothing of it.
 database=postgres
-fill() { sed -e "s/{{role}}/\"el\"\"ectric\"/g; s/{{database}}/\"roles\"/g; s/{{password}}/'sec''ret'/g" "$here/../$1"; }
+fill() { sed -e "s/{{role}}/\"el\"\"ectric\"/g; s/{{database}}/\"roles\"/g; s/{{password}}/PASSWORD 'sec''ret'/g" -e "/^{{event_triggers}}/{
+r $here/../electric/085-event-triggers.sql
+d
+}" "$here/../$1"; }
 run -c 'CREATE DATABASE roles' >/dev/null
 database=roles
 script >/dev/null <<'SQL'
@@ -11,11 +14,17 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON things, parts TO app;
 SQL
 silent "roles for direct writes" "$(fill roles-direct-writes.sql | script)"
 silent "a second time" "$(fill roles-direct-writes.sql | script)"
+sql "CREATE TABLE kept AS SELECT rolpassword FROM pg_authid WHERE rolname = 'el\"ectric'" >/dev/null
+silent "without a password" "$(fill roles-direct-writes.sql | sed "s/ PASSWORD 'sec''ret'//" | script)"
+check "the role keeps its own" "SELECT k.rolpassword = a.rolpassword FROM kept k, pg_authid a WHERE a.rolname = 'el\"ectric'" t
+sql "DROP TABLE kept" >/dev/null
 check "attributes" "SELECT rolcanlogin, rolreplication, rolsuper FROM pg_roles WHERE rolname = 'el\"ectric'" "t|t|f"
 as() { PGUSER=$1 "$bindir/psql" -X -q -A -t -v ON_ERROR_STOP=1 -d roles -c "$2" 2>&1; }
 silent "the service installs the schema" "$(cat "$here"/../electric/*.sql | PGUSER='el"ectric' run -1 -d roles -f -)"
 silent "and again" "$(cat "$here"/../electric/*.sql | PGUSER='el"ectric' run -1 -d roles -f -)"
 run -d roles -f "$here/lib.sql" >/dev/null
+check "nothing is missing: the roles came with the event triggers" "SET ROLE 'el\"ectric'; SELECT string_agg(check_name, ' ') FROM electric.check_setup() WHERE NOT ok AND severity <> 'info'" ""
+sql "DROP EVENT TRIGGER penstock_ddl_command_end" >/dev/null
 check "what is missing" "SET ROLE 'el\"ectric'; SELECT string_agg(check_name, ' ') FROM electric.check_setup() WHERE NOT ok AND severity <> 'info'" "migration_capture"
 check "a superuser makes the event triggers" "SELECT electric.install_event_triggers()" schema
 check "nothing is missing" "SET ROLE 'el\"ectric'; SELECT string_agg(check_name, ' ') FROM electric.check_setup() WHERE NOT ok AND severity <> 'info'" ""
