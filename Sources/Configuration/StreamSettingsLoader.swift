@@ -305,6 +305,10 @@ struct StreamSettingsLoader {
             } else if storage.mode.usesDisk {
                 self.reader.report(found.label, "is empty. The storage mode \(storage.mode.name) needs a directory")
             }
+            if !storage.mode.usesDisk, !found.isBuiltIn, !ValueParsing.isBlank(found.text) {
+                self.warnings.append(
+                    "\(found.label) has no effect: the streams are in memory and end with the process. Set DS_STORAGE__MODE.")
+            }
         }
         return storage
     }

@@ -21,6 +21,12 @@ package struct StreamArchive: ~Copyable {
         package var imported = 0
         package var skipped = 0
         package var replaced = 0
+        /// Left out, since their time is over.
+        package var expired: [String] = []
+        /// False where the rules turned streams away that had seemed to be in order.
+        package var isWhole = true
+        /// What did not come in after all, in sentences.
+        package var notes: [String] = []
     }
 
     /// The document of an export, format version 1. Names of members are those of the reference server.
@@ -61,10 +67,18 @@ package struct StreamArchive: ~Copyable {
     private let directory: StreamDirectory
     private let folder: String
     private let names: StreamNameRules
+    private let totalLimit: ByteCount?
+    private let streamLimit: ByteCount?
     static let formatVersion = 1
 
     /// Opens the storage that a server with these settings would. Blocks.
-    package init(_ settings: StreamServerSettings) throws {
+    ///
+    /// - Parameters:
+    ///   - makesStorage: Whether it is made where there is none; a mistyped directory is an error otherwise.
+    ///   - notice: Gets what is worth a line on the terminal.
+    package init(
+        _ settings: StreamServerSettings, makesStorage: Bool, notice: @escaping (String) -> Void = { _ in }
+    ) throws {
         guard settings.storage.mode.usesDisk else {
             throw Failure(
                 description: """
@@ -72,7 +86,12 @@ package struct StreamArchive: ~Copyable {
                     Ask a running server with DS_ADMIN__ENABLED=true at \(settings.admin.basePath)/streams instead.
                     """)
         }
-        self.directory = try StreamServer.open(settings, SystemTime.milliseconds, appliesRetention: false)
+        if !makesStorage { try StreamStorage.checkPresence(settings) }
+        self.directory = try StreamStorage.open(
+            settings, SystemTime.milliseconds, appliesRetention: false, notice: notice)
+        let limits = settings.limits.payload(in: settings.storage.mode)
+        self.totalLimit = limits.total
+        self.streamLimit = limits.stream
         self.folder = settings.storage.dataDirectory
         self.names = StreamNameRules(
             maximumBytes: settings.limits.maximumNameBytes, maximumSegments: settings.limits.maximumNameSegments)
@@ -175,22 +194,32 @@ package struct StreamArchive: ~Copyable {
     /// finished when the storage is opened next, by a server too.
     package borrowing func importDocument(_ data: Data, onConflict: Conflict) throws -> ImportReport {
         var document = try StreamImport.document(data)
+        // Why first: what is over would stand in the way of a stream with its name.
+        self.directory.sweep(now: self.now)
         var existing: [String: StreamListing] = [:]
-        for listing in self.listings() { existing[listing.view.name] = listing }
+        for listing in self.directory.list(now: self.now) { existing[listing.view.name] = listing }
         var report = ImportReport()
         var seen = Set<String>()
         var wanted: [Document.Stream] = []
+        var need = ImportNeed(
+            self.directory.statistics.payloadBytes, totalLimit: self.totalLimit, streamLimit: self.streamLimit)
         for stream in document.streams {
             guard seen.insert(stream.name).inserted else {
                 throw Failure(description: "The document holds the stream \(stream.name) twice.")
             }
-            do {
+            let plan: StreamImport.Plan
+            do throws(StreamError) {
                 _ = try self.names.name(decoded: stream.name)
-                _ = try StreamImport.plan(stream)
-            } catch let error as StreamError {
+                plan = try StreamImport.plan(stream)
+            } catch {
                 throw Failure(description: "The stream \(stream.name) cannot be imported: \(error.detail)")
             }
+            if let expiry = plan.create.lifetime.expiry(lastTouched: self.now), expiry <= self.now {
+                report.expired.append(stream.name)
+                continue
+            }
             guard let present = existing[stream.name] else {
+                try need.add(plan, named: stream.name, replacing: 0)
                 wanted.append(stream)
                 continue
             }
@@ -204,6 +233,8 @@ package struct StreamArchive: ~Copyable {
                     throw Failure(
                         description: "The stream \(stream.name) has forks, which need its data. Nothing was imported.")
                 }
+                let inherited = present.view.configuration.fork?.position ?? 0
+                try need.add(plan, named: stream.name, replacing: present.byteCount - min(inherited, present.byteCount))
                 wanted.append(stream)
                 report.replaced += 1
             }
@@ -211,16 +242,21 @@ package struct StreamArchive: ~Copyable {
         document.streams = wanted
         report.imported = wanted.count
         guard !wanted.isEmpty else { return report }
+        try need.checkDisk(of: self.folder, documentBytes: data.count)
         let pending = PendingImport(self.folder)
         try pending.write(document)
         do {
-            try StreamImport.apply(document, to: self.directory)
+            let result = try pending.carryOut(document, in: self.directory)
+            report.imported -= result.leftCount
+            report.isWhole = result.isWhole
+            report.notes = result.notes
         } catch let failure as Failure {
             throw Failure(
-                description:
-                    "The import stopped: \(failure.description) It is finished when the storage is opened next.")
+                description: """
+                    The import stopped: \(failure.description) It is finished when the storage is opened next; \
+                    moving \(pending.path) away gives it up.
+                    """)
         }
-        try pending.remove()
         return report
     }
 }

@@ -16,6 +16,8 @@ enum StreamImport {
         let document: StreamArchive.Document
         do {
             document = try JSONDecoder().decode(StreamArchive.Document.self, from: data)
+        } catch let error as DecodingError {
+            throw StreamArchive.Failure(description: "The document is not an export: " + self.reason(error, in: data))
         } catch {
             throw StreamArchive.Failure(description: "The document is not an export: \(error)")
         }
@@ -28,42 +30,147 @@ enum StreamImport {
     }
 
     /// - Throws: `StreamError` where the stream cannot be made.
-    static func plan(_ stream: StreamArchive.Document.Stream) throws -> Plan {
+    static func plan(_ stream: StreamArchive.Document.Stream) throws(StreamError) -> Plan {
         Plan(create: try self.createRequest(stream), payloads: try self.payloads(stream))
     }
 
+    /// What a document with a fault lacks, and where.
+    private static func reason(_ error: DecodingError, in data: Data) -> String {
+        let context: DecodingError.Context
+        let what: String
+        switch error {
+        case .keyNotFound(let key, let found):
+            context = found
+            what = "the member \"\(key.stringValue)\" is missing"
+        case .valueNotFound(_, let found):
+            context = found
+            what = "the value is null"
+        case .typeMismatch(let type, let found):
+            context = found
+            what = "the value is no \(self.word(for: type))"
+        case .dataCorrupted(let found):
+            if found.codingPath.isEmpty { return "it is not JSON." }
+            context = found
+            what = "the value cannot be read"
+        @unknown default: return "it cannot be read."
+        }
+        var place = ""
+        for key in context.codingPath {
+            place += key.intValue.map { "[\($0)]" } ?? (place.isEmpty ? "" : ".") + key.stringValue
+        }
+        if place.isEmpty { return what + "." }
+        // Why looked up: people know their streams by name.
+        let stream = context.codingPath.count > 1 ? context.codingPath[1].intValue : nil
+        let whole = (try? JSONSerialization.jsonObject(with: data)) as? [String: Any]
+        let streams = whole?["streams"] as? [Any] ?? []
+        let name = stream.flatMap { $0 < streams.count ? (streams[$0] as? [String: Any])?["name"] as? String : nil }
+        return "at \(place)" + (name.map { ", of the stream \($0)" } ?? "") + ", \(what)."
+    }
+
+    private static func word(for type: Any.Type) -> String {
+        if type == String.self { return "text" }
+        if type == Bool.self { return "true or false" }
+        if type == Int.self || type == UInt64.self { return "number that fits" }
+        if type is any ExpressibleByArrayLiteral.Type { return "list" }
+        return "object"
+    }
+
+    /// What did not come in of a document that is otherwise there.
+    struct Leftover {
+        /// Names of streams whose time is over.
+        var expired: [String] = []
+        /// Streams that the rules turned away, each with the reason: trying again would not help.
+        var refused: [(name: String, reason: String)] = []
+    }
+
     /// Writes streams, each in the place of one that has its name; may be done again after it was cut off. Blocks.
-    static func apply(_ document: StreamArchive.Document, to directory: StreamDirectory) throws {
+    ///
+    /// Each stream is whole or not there.
+    /// - Throws: what may be otherwise the next time: a disk that is full, a storage that has failed.
+    static func apply(_ document: StreamArchive.Document, to directory: StreamDirectory) throws -> Leftover {
+        var leftover = Leftover()
         for stream in document.streams {
-            let plan = try self.plan(stream)
-            if case .success = directory.lookup(stream.name, now: SystemTime.milliseconds()) {
-                try self.answer { directory.delete(stream.name, now: SystemTime.milliseconds(), reply: $0) }
+            guard let error = self.failure({ () throws(StreamError) in try self.write(stream, to: directory) }) else {
+                continue
             }
-            _ = try self.answer { (reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void) in
-                directory.create(stream.name, plan.create, now: SystemTime.milliseconds(), reply: reply)
+            if self.mayPass(error) { throw StreamArchive.Failure(description: self.sentence(error)) }
+            if error.code == .notFound, self.isOver(stream, in: directory) {
+                leftover.expired.append(stream.name)
+                continue
             }
-            for (index, payload) in plan.payloads.enumerated() {
-                let isLast = index == plan.payloads.count - 1
-                try self.append(
-                    AppendRequest(
-                        contentType: stream.config.content_type, payload: .success(payload),
-                        closes: stream.closed && isLast), to: stream.name, directory)
+            if let left = self.failure({ () throws(StreamError) in try self.remove(stream.name, from: directory) }),
+                self.mayPass(left)
+            {
+                throw StreamArchive.Failure(description: self.sentence(left))
             }
-            if stream.closed, plan.payloads.isEmpty {
-                try self.append(
-                    AppendRequest(contentType: nil, payload: nil, closes: true), to: stream.name, directory)
-            }
+            leftover.refused.append((stream.name, self.sentence(error)))
+        }
+        return leftover
+    }
+
+    private static func failure(_ body: () throws(StreamError) -> Void) -> StreamError? {
+        do throws(StreamError) {
+            try body()
+            return nil
+        } catch {
+            return error
         }
     }
 
-    private static func append(_ request: AppendRequest, to name: String, _ directory: StreamDirectory) throws {
+    /// Whether a stream that is not there any more has expired: nobody else uses the directory.
+    private static func isOver(_ stream: StreamArchive.Document.Stream, in directory: StreamDirectory) -> Bool {
+        guard stream.config.ttl_seconds != nil || stream.config.expires_at != nil else { return false }
+        guard case .failure = directory.lookup(stream.name, now: SystemTime.milliseconds()) else { return false }
+        return true
+    }
+
+    /// Whether trying again may help.
+    private static func mayPass(_ error: StreamError) -> Bool {
+        [.insufficientStorage, .unavailable, .internalError].contains(error.code)
+    }
+
+    private static func sentence(_ error: StreamError) -> String {
+        error.detail.isEmpty ? "\(error.code)" : error.detail
+    }
+
+    private static func write(_ stream: StreamArchive.Document.Stream, to directory: StreamDirectory) throws(StreamError) {
+        let plan = try self.plan(stream)
+        try self.remove(stream.name, from: directory)
+        _ = try self.answer { (reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void) in
+            directory.create(stream.name, plan.create, now: SystemTime.milliseconds(), reply: reply)
+        }
+        for (index, payload) in plan.payloads.enumerated() {
+            let isLast = index == plan.payloads.count - 1
+            try self.append(
+                AppendRequest(
+                    contentType: stream.config.content_type, payload: .success(payload),
+                    closes: stream.closed && isLast), to: stream.name, directory)
+        }
+        if stream.closed, plan.payloads.isEmpty {
+            try self.append(AppendRequest(contentType: nil, payload: nil, closes: true), to: stream.name, directory)
+        }
+    }
+
+    private static func remove(_ name: String, from directory: StreamDirectory) throws(StreamError) {
+        guard case .success = directory.lookup(name, now: SystemTime.milliseconds()) else { return }
+        do throws(StreamError) {
+            try self.answer { directory.delete(name, now: SystemTime.milliseconds(), reply: $0) }
+        } catch {
+            // It has expired in between.
+            if error.code != .notFound { throw error }
+        }
+    }
+
+    private static func append(_ request: AppendRequest, to name: String, _ directory: StreamDirectory) throws(StreamError) {
         _ = try self.answer {
             (reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void) in
             directory.append(name, request, now: SystemTime.milliseconds(), reply: reply)
         }
     }
 
-    private static func createRequest(_ stream: StreamArchive.Document.Stream) throws -> CreateRequest {
+    private static func createRequest(
+        _ stream: StreamArchive.Document.Stream
+    ) throws(StreamError) -> CreateRequest {
         guard let contentType = ContentType(stream.config.content_type) else {
             throw StreamError(.badRequest, "\(stream.config.content_type) is no content type.")
         }
@@ -86,79 +193,29 @@ enum StreamImport {
         return CreateRequest(contentType: contentType, lifetime: lifetime, retention: retention)
     }
 
-    private static func payloads(_ stream: StreamArchive.Document.Stream) throws -> [StreamPayload] {
+    private static func payloads(
+        _ stream: StreamArchive.Document.Stream
+    ) throws(StreamError) -> [StreamPayload] {
         let contentType = ContentType(stream.config.content_type) ?? .octetStream
-        return try stream.messages.map { message in
+        var payloads: [StreamPayload] = []
+        for message in stream.messages {
             guard let data = Data(base64Encoded: message.data_base64) else {
                 throw StreamError(.badRequest, "the message at \(message.offset) is not base64.")
             }
             // A message that is an array must stay one: the outer array is the one that is taken apart.
             let body = contentType.isJSON ? Data("[".utf8) + data + Data("]".utf8) : data
-            return try StreamPayload.encode(body: ByteBuffer(bytes: body), contentType: contentType)
+            payloads.append(try StreamPayload.encode(body: ByteBuffer(bytes: body), contentType: contentType))
         }
+        return payloads
     }
 
     /// Waits for an answer of the directory, on this thread.
     private static func answer<Value: Sendable>(
         _ ask: (@escaping @Sendable (Result<Value, StreamError>) -> Void) -> Void
-    ) throws -> Value {
+    ) throws(StreamError) -> Value {
         let box = AnswerBox<Value>()
         ask { box.fill($0) }
-        do {
-            return try box.wait().get()
-        } catch {
-            throw StreamArchive.Failure(description: error.detail.isEmpty ? "\(error.code)" : error.detail)
-        }
-    }
-}
-
-/// An import that has begun: what it writes, in a file beside the streams until all of it is there.
-struct PendingImport {
-    private let folder: String
-    private static let name = "import.pending"
-
-    init(_ folder: String) {
-        self.folder = folder
-    }
-
-    private var path: String { self.folder + "/" + Self.name }
-
-    /// Durable when it returns.
-    func write(_ document: StreamArchive.Document) throws {
-        let bytes = try JSONEncoder().encode(document)
-        let files = PosixFileSystem()
-        do {
-            let temporary = self.path + ".new"
-            if try files.list(self.folder).contains(Self.name + ".new") { try files.unlink(temporary) }
-            let file = try files.open(temporary, .createNew)
-            try [UInt8](bytes).withUnsafeBytes { try file.writeAll($0, at: 0) }
-            try file.sync()
-            try files.rename(temporary, to: self.path, replacing: true)
-            try files.syncDirectory(self.folder)
-        } catch let error as FileError {
-            throw StreamArchive.Failure(description: "The import cannot begin: \(StoreError(error))")
-        }
-    }
-
-    func remove() throws {
-        let files = PosixFileSystem()
-        do throws(FileError) {
-            try files.unlink(self.path)
-            try files.syncDirectory(self.folder)
-        } catch {
-            throw StreamArchive.Failure(description: "The import is done but cannot be ended: \(StoreError(error))")
-        }
-    }
-
-    /// Finishes what was begun before, if anything was. Blocks; to be called before anybody uses the streams.
-    func finish(in directory: StreamDirectory) throws {
-        guard let data = FileManager.default.contents(atPath: self.path) else { return }
-        do {
-            try StreamImport.apply(try StreamImport.document(data), to: directory)
-        } catch {
-            throw StreamArchive.Failure(description: "An import that was cut off cannot be finished: \(error)")
-        }
-        try self.remove()
+        return try box.wait().get()
     }
 }
 

@@ -30,7 +30,9 @@ final class StreamServer: Sendable {
         self.logger = logger
         for sentence in settings.warnings { logger.warning("\(sentence)") }
         let clock = SystemTime.milliseconds
-        self.directory = try Self.open(settings, clock)
+        self.directory = try StreamStorage.open(settings, clock) { sentence in
+            logger.error("an import that was cut off: \(sentence)")
+        }
         var services = StreamServices(directory: self.directory, clock: clock, logger: logger)
         services.root = settings.http.basePath
         services.names = StreamNameRules(
@@ -158,46 +160,6 @@ final class StreamServer: Sendable {
 
     private static func milliseconds(_ duration: Duration) -> UInt64 {
         UInt64(max(0, duration / .milliseconds(1)))
-    }
-
-    static func open(
-        _ settings: StreamServerSettings, _ clock: @escaping @Sendable () -> UInt64, appliesRetention: Bool = true
-    ) throws -> StreamDirectory {
-        let mode: StorageMode
-        switch settings.storage.mode {
-        case .memory: mode = .memory
-        case .fileFast: mode = .fileFast
-        case .fileDurable: mode = .fileDurable
-        case .acid(.file, let shards): mode = .acid(shards: shards)
-        case .acid(.memory, _): mode = .acidInMemory
-        }
-        var configuration = StreamDirectoryConfiguration(mode: mode, directory: settings.storage.dataDirectory)
-        configuration.appliesRetention = appliesRetention
-        let bounds = settings.limits.payload(in: settings.storage.mode)
-        configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
-        configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
-        // Why not the default: it counts jobs of a thread each. Here all that waits shares a sync, so far more may wait at no cost; who asks
-        // for another number gets just that.
-        if settings.limits.maximumStorageJobs != StreamServerSettings.Limits().maximumStorageJobs {
-            configuration.limits.waitingChanges = settings.limits.maximumStorageJobs
-        }
-        do {
-            let directory = try StreamDirectory.open(configuration, clock: clock)
-            if settings.storage.mode.usesDisk {
-                do {
-                    try PendingImport(settings.storage.dataDirectory).finish(in: directory)
-                } catch {
-                    try? directory.close()
-                    throw error
-                }
-            }
-            return directory
-        } catch {
-            throw Sidecar.StartError(
-                .initialisation,
-                "cannot open the streams in \(settings.storage.dataDirectory) (mode \(settings.storage.mode.name)): \(error)",
-                hint: "Set DS_STORAGE__DATA_DIR to a directory that this user may write to and no other process uses")
-        }
     }
 
     // MARK: Routes

@@ -14,6 +14,7 @@ package struct WebhookKeyRotation: Sendable {
         guard let place = StreamServer.controlDirectory(settings) else {
             throw StreamArchive.Failure(description: "The streams are in memory: there is no key to replace.")
         }
+        try StreamStorage.checkPresence(settings)
         let now = SystemTime.milliseconds()
         do {
             (self.id, self.usedFrom) = try WebhookKeys(directory: place, at: now).rotate(at: now, isUrgent: isUrgent)

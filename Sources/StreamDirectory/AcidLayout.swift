@@ -49,6 +49,17 @@ enum AcidLayout {
         }
     }
 
+    struct StoredCount {
+        var count: Int?
+    }
+
+    /// Nil when there is no layout; a count of nil when it cannot be read.
+    static func storedShardCount(_ directory: String, _ fileSystem: any FileSystem) -> StoredCount? {
+        guard let names = try? fileSystem.list(directory), names.contains("layout.json") else { return nil }
+        let text = try? Self.read(directory + "/layout.json", fileSystem)
+        return StoredCount(count: text.flatMap { Self.number("shard_count", in: $0) })
+    }
+
     /// Writes the layout: from then on the store is made, and each environment has to be there.
     static func write(_ directory: String, shardCount: Int, _ fileSystem: any FileSystem) throws(StoreError) {
         let path = directory + "/layout.json"

@@ -23,7 +23,15 @@ struct StreamsCommand: ParsableCommand {
         @Option(help: "A TOML file with settings of the stream server.")
         var config: String?
 
-        func open() throws -> StreamArchive { try StreamArchive(self.settings()) }
+        /// - Parameter makesStorage: Whether it is made where there is none.
+        func open(makesStorage: Bool = false) throws -> StreamArchive {
+            try StreamArchive(self.settings(), makesStorage: makesStorage, notice: Self.tell)
+        }
+
+        /// Beside the output.
+        static func tell(_ sentence: String) {
+            FileHandle.standardError.write(Data((sentence + "\n").utf8))
+        }
 
         func settings() throws -> StreamServerSettings {
             var environment = ProcessInfo.processInfo.environment
@@ -131,9 +139,14 @@ struct StreamsCommand: ParsableCommand {
             } else {
                 data = FileHandle.standardInput.readDataToEndOfFile()
             }
-            let archive = try self.source.open()
+            let archive = try self.source.open(makesStorage: true)
             let report = try archive.importDocument(data, onConflict: self.onConflict)
-            print("\(report.imported) imported, \(report.replaced) of them replaced, \(report.skipped) skipped")
+            for name in report.expired { Source.tell("The stream \(name) was left out: its time is over.") }
+            for sentence in report.notes { Source.tell(sentence) }
+            print(
+                "\(report.imported) imported, \(report.replaced) of them replaced, \(report.skipped) skipped"
+                    + (report.expired.isEmpty ? "" : ", \(report.expired.count) left out"))
+            if !report.isWhole { throw ExitCode.failure }
         }
     }
 }

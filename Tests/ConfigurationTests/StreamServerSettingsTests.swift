@@ -42,6 +42,16 @@ struct StreamServerSettingsTests {
         #expect(try Environments.load().streams == nil)
     }
 
+    @Test func aDirectoryThatHasNoEffectIsWarnedOf() throws {
+        let name = "DS_STORAGE__DATA_DIR"
+        for mode in ["memory", "file-fast"] {
+            let streams = try Streams.load([name: "/data", "DS_STORAGE__MODE": mode])
+            #expect(streams.warnings.contains { $0.contains(name) } == (mode == "memory"))
+        }
+        // What a profile brings along is nobody's mistake.
+        #expect(try !Streams.load(["DS_STORAGE__MODE": "memory"]).warnings.contains { $0.contains(name) })
+    }
+
     @Test func everyVariableIsRead() throws {
         let streams = try Streams.load([
             "DS_SERVER__BIND_ADDRESS": "[::1]:5000", "DS_SERVER__PORT": "6000", "DS_LIMITS__MAX_MEMORY_BYTES": "1",

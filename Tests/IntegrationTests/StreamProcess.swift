@@ -38,7 +38,13 @@ final class StreamProcess: Sendable {
 
     /// Runs the program for another command, with the same settings.
     func run(_ arguments: String...) async throws -> ChildOutcome {
-        try await ChildProcess.run([SidecarProcess.programPath] + arguments, environment: self.environment)
+        try await self.run(arguments)
+    }
+
+    /// - Parameter environment: what is set otherwise this time.
+    func run(_ arguments: [String], environment: [String: String] = [:]) async throws -> ChildOutcome {
+        try await ChildProcess.run(
+            [SidecarProcess.programPath] + arguments, environment: self.environment.merging(environment) { $1 })
     }
 
     /// Sends a signal that does not end it.
