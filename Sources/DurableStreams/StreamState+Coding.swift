@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// The form in which a stream's state lies in checkpoints. The first byte is the version of the form.

@@ -1,10 +1,12 @@
+import ExactText
+
 /// Everything about one stream but its bytes.
 ///
 /// A value: decisions look at it, effects change it, and the same effects read back from a log bring it to the same
 /// state again. Expiry is asked for by the caller (``isExpired(at:isBeingRead:)``), since it depends on live readers.
 package struct StreamState: Hashable, Sendable {
     package let identity: StreamIdentity
-    package let name: String
+    @ExactText package private(set) var name: String
     package let configuration: StreamConfiguration
     /// Stored bytes, inherited ones included; the position of the next append.
     package internal(set) var tail: UInt64
@@ -15,7 +17,7 @@ package struct StreamState: Hashable, Sendable {
     package internal(set) var closingClaim: ProducerClaim?
     /// The last accepted `Stream-Seq`; one scope for the whole stream.
     package internal(set) var lastSequence: String?
-    package internal(set) var producers: [String: ProducerState]
+    package internal(set) var producers: ExactDictionary<ProducerState>
     /// Milliseconds since 1970, as the two after it.
     package let createdAt: UInt64
     package internal(set) var updatedAt: UInt64

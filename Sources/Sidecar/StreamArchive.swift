@@ -1,5 +1,6 @@
 import Configuration
 import DurableStreams
+import ExactText
 import Foundation
 import NIOCore
 import Observability
@@ -94,7 +95,7 @@ package struct StreamArchive: ~Copyable {
     /// Writes the document piece by piece: no more than one append is in memory.
     package borrowing func export(names: [String], version: String, write: (String) throws -> Void) throws {
         let all = self.listings()
-        for name in names where !all.contains(where: { $0.view.name == name }) {
+        for name in names where !all.contains(where: { $0.view.name.isExactly(name) }) {
             throw Failure(description: "There is no stream named \(name).")
         }
         let encoder = JSONEncoder()
@@ -108,7 +109,7 @@ package struct StreamArchive: ~Copyable {
             "server_version":\(try json(version)),"streams":[
             """)
         var isFirst = true
-        for listing in all where names.isEmpty || names.contains(listing.view.name) {
+        for listing in all where names.isEmpty || names.containsExactly(listing.view.name) {
             try write(isFirst ? "\n" : ",\n")
             isFirst = false
             let view = listing.view
@@ -166,10 +167,10 @@ package struct StreamArchive: ~Copyable {
     /// finished when the storage is opened next, by a server too.
     package borrowing func importDocument(_ data: Data, onConflict: Conflict) throws -> ImportReport {
         var document = try StreamImport.document(data)
-        var existing: [String: StreamListing] = [:]
+        var existing: ExactDictionary<StreamListing> = [:]
         for listing in self.listings() { existing[listing.view.name] = listing }
         var report = ImportReport()
-        var seen = Set<String>()
+        var seen = ExactSet()
         var wanted: [Document.Stream] = []
         for stream in document.streams {
             guard seen.insert(stream.name).inserted else {

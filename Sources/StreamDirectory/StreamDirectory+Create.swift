@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import StreamStore
 import Synchronization
@@ -224,7 +225,7 @@ extension StreamDirectory {
 
 /// One copy of each content type that streams have, up to a number.
 final class ContentTypePool: Sendable {
-    private let types = Mutex<[String: ContentType]>([:])
+    private let types = Mutex<ExactDictionary<ContentType>>([:])
     private static let limit = 1024
 
     func shared(_ type: ContentType) -> ContentType {
