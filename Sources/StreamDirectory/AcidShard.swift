@@ -11,6 +11,8 @@ final class AcidShard: Sendable {
         var waiting: [Change] = []
         /// Streams whose records are still to be removed.
         var garbage: [UInt64]
+        /// Streams whose records somebody reads, and how many do.
+        var holds: [UInt64: Int] = [:]
         /// Streams that were read, and from when on their countdown is to be written down.
         var touches: [UInt64: UInt64] = [:]
         var isStopping = false
@@ -18,6 +20,9 @@ final class AcidShard: Sendable {
         var thread: StoreThread?
         var isFull = false
         var commits = CommitStatistics()
+
+        /// A stream whose records can be removed now.
+        var nextGarbage: UInt64? { self.garbage.last { self.holds[$0] == nil } }
     }
 
     let environment: LMDBEnvironment
@@ -61,6 +66,20 @@ final class AcidShard: Sendable {
         self.state.withLock { $0.touches[identity] = time }
     }
 
+    /// Keeps the records of a stream from being removed until ``release(_:)``.
+    func hold(_ identity: UInt64) {
+        self.state.withLock { $0.holds[identity, default: 0] += 1 }
+    }
+
+    func release(_ identity: UInt64) {
+        let isGarbage = self.state.withLock { state in
+            let count = state.holds[identity] ?? 1
+            state.holds[identity] = count > 1 ? count - 1 : nil
+            return count <= 1 && !state.garbage.isEmpty
+        }
+        if isGarbage { self.signal.raise() }
+    }
+
     /// Commits what waits and ends the thread. Throws when something could not be committed.
     func stop() throws(StoreError) {
         let thread = self.state.withLock { state in
@@ -92,7 +111,7 @@ final class AcidShard: Sendable {
                 nextTouches = clock.now + interval * 0.6
             }
             let (hasWork, hasGarbage, isStopping, isFull) = self.state.withLock {
-                (!$0.waiting.isEmpty, !$0.garbage.isEmpty, $0.isStopping, $0.isFull)
+                (!$0.waiting.isEmpty, $0.nextGarbage != nil, $0.isStopping, $0.isFull)
             }
             if isStopping { return }
             if isFull {
@@ -141,7 +160,7 @@ final class AcidShard: Sendable {
     func tidyUp() throws(StoreError) {
         self.commitWaiting()
         self.committing.withLock { _ in self.storeTouches() }
-        while self.state.withLock({ $0.failure == nil && !$0.isFull && !$0.garbage.isEmpty }) {
+        while self.state.withLock({ $0.failure == nil && !$0.isFull && $0.nextGarbage != nil }) {
             self.committing.withLock { _ in self.removeGarbage() }
         }
         let (failure, isFull) = self.state.withLock { ($0.failure, $0.isFull) }
@@ -255,7 +274,7 @@ final class AcidShard: Sendable {
 
     /// Removes some records of a stream that is gone.
     private func removeGarbage() {
-        guard let identity = self.state.withLock({ $0.garbage.last }) else { return }
+        guard let identity = self.state.withLock({ $0.nextGarbage }) else { return }
         let environment = self.environment
         do throws(LMDBEnvironment.Fault) {
             var isDone = false

@@ -248,6 +248,36 @@ final class LMDBEnvironment: @unchecked Sendable {
         if code != MDB_NOTFOUND { try Self.check(code) }
     }
 
+    /// The numbers of the last key that is not after `key`; nil if there is none.
+    func lastKey(
+        _ table: MDB_dbi, upTo key: ByteBuffer, in transaction: OpaquePointer
+    ) throws(Fault) -> (UInt64, UInt64)? {
+        var cursor: OpaquePointer?
+        try Self.check(mdb_cursor_open(transaction, table, &cursor))
+        guard let cursor else { throw Fault(code: EINVAL) }
+        defer { mdb_cursor_close(cursor) }
+        var keyValue = MDB_val()
+        var value = MDB_val()
+        var isExact = false
+        var code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            let code = mdb_cursor_get(cursor, &keyValue, &value, MDB_SET_RANGE)
+            if code == 0 {
+                isExact = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size).elementsEqual(bytes)
+            }
+            return code
+        }
+        if code == MDB_NOTFOUND {
+            code = mdb_cursor_get(cursor, &keyValue, &value, MDB_LAST)
+        } else if code == 0, !isExact {
+            code = mdb_cursor_get(cursor, &keyValue, &value, MDB_PREV)
+        }
+        if code == MDB_NOTFOUND { return nil }
+        try Self.check(code)
+        let found = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size)
+        return (Self.number(found, at: 0), Self.number(found, at: 1))
+    }
+
     static func key(_ numbers: UInt64...) -> ByteBuffer {
         var key = ByteBuffer()
         for number in numbers { key.writeInteger(number) }
