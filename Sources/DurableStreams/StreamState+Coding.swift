@@ -11,7 +11,8 @@ extension StreamState {
         static let closingClaim = Flags(rawValue: 2)
         static let lastSequence = Flags(rawValue: 4)
         static let isSoftDeleted = Flags(rawValue: 8)
-        static let all: Flags = [.isClosed, .closingClaim, .lastSequence, .isSoftDeleted]
+        static let keepsProducersApart = Flags(rawValue: 16)
+        static let all: Flags = [.isClosed, .closingClaim, .lastSequence, .isSoftDeleted, .keepsProducersApart]
     }
 
     package func encode(into buffer: inout ByteBuffer) {
@@ -21,6 +22,8 @@ extension StreamState {
         if self.closingClaim != nil { flags.insert(.closingClaim) }
         if self.lastSequence != nil { flags.insert(.lastSequence) }
         if self.isSoftDeleted { flags.insert(.isSoftDeleted) }
+        // Why a flag and not just none: a version that does not know of it must not take the producers for unknown.
+        if self.keepsProducersApart { flags.insert(.keepsProducersApart) }
         buffer.writeInteger(flags.rawValue)
         buffer.writeCompact(self.identity.rawValue)
         buffer.writeText(self.name)
@@ -31,6 +34,7 @@ extension StreamState {
         buffer.writeCompact(UInt64(self.forkCount))
         if let claim = self.closingClaim { buffer.writeClaim(claim) }
         if let sequence = self.lastSequence { buffer.writeText(sequence) }
+        if self.keepsProducersApart { return buffer.writeCompact(0) }
         buffer.writeCompact(UInt64(self.producers.count))
         for (id, producer) in self.producers {
             buffer.writeText(id)
@@ -59,6 +63,7 @@ extension StreamState {
         self.forkCount = forkCount
         self.isClosed = flags.contains(.isClosed)
         self.isSoftDeleted = flags.contains(.isSoftDeleted)
+        self.keepsProducersApart = flags.contains(.keepsProducersApart)
         if flags.contains(.closingClaim) {
             guard let claim = buffer.readClaim() else { return nil }
             self.closingClaim = claim
@@ -74,7 +79,7 @@ extension StreamState {
             guard let id = buffer.readText(), let epoch = buffer.readCompact(), let lastSeq = buffer.readCompact(),
                 let updatedAt = buffer.readCompact()
             else { return nil }
-            self.producers[id] = ProducerState(epoch: epoch, lastSeq: lastSeq, updatedAt: updatedAt)
+            self.setProducer(id, ProducerState(epoch: epoch, lastSeq: lastSeq, updatedAt: updatedAt))
         }
     }
 }

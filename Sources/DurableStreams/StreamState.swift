@@ -18,6 +18,10 @@ package struct StreamState: Hashable, Sendable {
     /// The last accepted `Stream-Seq`; one scope for the whole stream.
     package internal(set) var lastSequence: String?
     package internal(set) var producers: ExactDictionary<ProducerState>
+    /// What the producers take in memory, roughly.
+    package internal(set) var producerBytes = 0
+    /// Whoever stores the state stores its producers by themselves: they are not in its encoded form.
+    package var keepsProducersApart = false
     /// Milliseconds since 1970, as the two after it.
     package let createdAt: UInt64
     package internal(set) var updatedAt: UInt64
@@ -53,11 +57,17 @@ package struct StreamState: Hashable, Sendable {
     package var contentType: ContentType { self.configuration.contentType }
     package var tailOffset: StreamOffset { StreamOffset(position: self.tail) }
 
-    /// Most producers remembered for one stream. At the limit those idle for ``producerRetention`` are forgotten; when
-    /// there is none, new producers are turned away.
-    package static let maximumProducers = 100_000
     /// How long a producer is remembered at least, in milliseconds.
     package static let producerRetention: UInt64 = 7 * 24 * 60 * 60 * 1000
+
+    /// The state to be stored where producers are kept apart.
+    package var withoutProducers: StreamState {
+        guard self.keepsProducersApart else { return self }
+        var state = self
+        state.producers = [:]
+        state.producerBytes = 0
+        return state
+    }
 
     // MARK: Expiry
 

@@ -165,6 +165,7 @@ final class StreamServer: Sendable {
         var configuration = StreamDirectoryConfiguration(mode: mode, directory: settings.storage.dataDirectory)
         let bounds = settings.limits.payload(in: settings.storage.mode)
         configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
+        configuration.limits.producers = settings.limits.maximumProducers
         configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
         // Why not the default: it counts jobs of a thread each. Here all that waits shares a sync, so far more may wait at no cost; who asks
         // for another number gets just that.

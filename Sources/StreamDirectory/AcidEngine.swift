@@ -16,6 +16,8 @@ struct AcidChange: Sendable {
     /// Where the payload ends.
     var payloadEnd: UInt64
     var messageCount: Int
+    /// Those of the stream itself that the change has moved.
+    var producers: [AcidProducer] = []
 }
 
 /// The storage of the mode `acid`: LMDB environments, each with one thread that commits what waits in one transaction.

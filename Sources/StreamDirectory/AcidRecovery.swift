@@ -33,6 +33,18 @@ struct AcidRecovery {
                     found.append(entry)
                     return true
                 }
+                let entries = Dictionary(found.map { ($0.state.identity.rawValue, $0) }) { first, _ in first }
+                try environment.forEach(environment.producers, from: LMDBEnvironment.key(0), in: transaction) {
+                    key, value, _ in
+                    // Of streams that are gone, until they are tidied away.
+                    guard let entry = entries[LMDBEnvironment.number(key, at: 0)] else { return true }
+                    guard let list = AcidProducers.list(ByteBuffer(bytes: value)) else {
+                        isDamaged = true
+                        return false
+                    }
+                    for producer in list { entry.state.setProducer(producer.id, producer.state) }
+                    return true
+                }
                 try environment.forEach(environment.garbage, from: LMDBEnvironment.key(0), in: transaction) {
                     key, _, _ in
                     garbage.append(LMDBEnvironment.number(key, at: 0))

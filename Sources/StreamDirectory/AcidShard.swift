@@ -1,6 +1,7 @@
 import CLMDB
 import CStoreSupport
 import DurableStreams
+import ExactText
 import NIOCore
 import StreamStore
 import Synchronization
@@ -199,10 +200,14 @@ final class AcidShard: Sendable {
     private func commit(_ changes: [Change]) throws(LMDBEnvironment.Fault) {
         var states: [UInt64: StreamState] = [:]
         var removed: Set<UInt64> = []
+        var producers: [UInt64: ExactDictionary<AcidProducer>] = [:]
         var largest: UInt64 = 0
         for change in changes {
             guard let transaction = change.transaction else { continue }
             for state in transaction.states { states[state.identity.rawValue] = state }
+            for producer in transaction.producers {
+                producers[change.entry.state.identity.rawValue, default: [:]][producer.id] = producer
+            }
             for identity in transaction.removed { removed.insert(identity.rawValue) }
             if change.kind == .create { largest = max(largest, change.entry.state.identity.rawValue) }
         }
@@ -231,6 +236,11 @@ final class AcidShard: Sendable {
                 encoded.clear()
                 state.encode(into: &encoded)
                 try environment.put(environment.streams, LMDBEnvironment.key(identity), encoded, in: transaction)
+            }
+            for (identity, moved) in producers where !removed.contains(identity) {
+                for (_, producer) in moved {
+                    try AcidProducers.write(producer, of: identity, environment, in: transaction)
+                }
             }
             for identity in removed {
                 try environment.delete(environment.streams, LMDBEnvironment.key(identity), in: transaction)
@@ -281,17 +291,19 @@ final class AcidShard: Sendable {
             try environment.write { transaction throws(LMDBEnvironment.Fault) in
                 var count = 0
                 isDone = true
-                try environment.forEach(
-                    environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
-                ) { key, _, cursor throws(LMDBEnvironment.Fault) in
-                    guard LMDBEnvironment.number(key, at: 0) == identity else { return false }
-                    guard count < Self.garbageCount else {
-                        isDone = false
-                        return false
+                for table in [environment.records, environment.producers] {
+                    try environment.forEach(
+                        table, from: LMDBEnvironment.key(identity, 0), in: transaction
+                    ) { key, _, cursor throws(LMDBEnvironment.Fault) in
+                        guard LMDBEnvironment.number(key, at: 0) == identity else { return false }
+                        guard count < Self.garbageCount else {
+                            isDone = false
+                            return false
+                        }
+                        count += 1
+                        try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
+                        return true
                     }
-                    count += 1
-                    try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
-                    return true
                 }
                 if isDone {
                     try environment.delete(environment.garbage, LMDBEnvironment.key(identity), in: transaction)

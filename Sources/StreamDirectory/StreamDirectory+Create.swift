@@ -189,7 +189,7 @@ extension StreamDirectory {
         if case .acid(let engine) = self.engine {
             entry.environment = source?.environment ?? engine.environment(for: name)
             var states = [state]
-            if var parent = source?.stateToStore {
+            if var parent = source?.stateToCommit {
                 parent.forkCount += 1
                 states.append(parent)
             }
