@@ -63,24 +63,27 @@ let package = Package(
 
         // Pure: no sockets, no files, no clocks.
         target("PostgresWire", [nio("NIOCore")]),
-        target("Catalog", []),
-        target("Satellite", ["PostgresWire", nio("NIOCore"), protobuf], exclude: ["Protocol/satellite.proto"]),
+        target("ExactText", []),
+        target("Catalog", ["ExactText"]),
+        target("Satellite", ["ExactText", "PostgresWire", nio("NIOCore"), protobuf], exclude: ["Protocol/satellite.proto"]),
         target("WebAddresses", []),
-        target("DurableStreams", ["WebAddresses", nio("NIOCore")]),
-        target("Identity", [crypto, cryptoExtras]),
+        target("DurableStreams", ["ExactText", "WebAddresses", nio("NIOCore")]),
+        target("Identity", ["ExactText", crypto, cryptoExtras]),
 
         // Parts that run things; imports point down.
         target(
             "Configuration",
             [
-                "Identity", "WebAddresses",
+                "ExactText", "Identity", "WebAddresses",
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(
                     name: "Configuration", package: "swift-configuration", moduleAliases: configurationAlias),
             ]),
         target("Observability", [logging, metrics]),
         target("StreamStore", ["CStoreSupport", nio("NIOCore")]),
-        target("StreamDirectory", ["CLMDB", "CStoreSupport", "DurableStreams", "StreamStore", nio("NIOCore")]),
+        target(
+            "StreamDirectory",
+            ["CLMDB", "CStoreSupport", "DurableStreams", "ExactText", "StreamStore", nio("NIOCore")]),
         target(
             "TokenKeys",
             [
@@ -88,11 +91,11 @@ let package = Package(
                 .product(
                     name: "AsyncHTTPClient", package: "async-http-client", moduleAliases: configurationAlias),
             ]),
-        target("PostgresClient", ["CLibPQ", "PostgresWire", nio("NIOCore"), logging]),
+        target("PostgresClient", ["CLibPQ", "ExactText", "PostgresWire", nio("NIOCore"), logging]),
         target(
             "ChangeFeed",
             ["PostgresWire", "PostgresClient", "StreamStore", nio("NIOCore"), nio("NIOPosix"), logging, lifecycle]),
-        target("WriteBack", ["PostgresClient", nio("NIOCore"), logging]),
+        target("WriteBack", ["ExactText", "PostgresClient", nio("NIOCore"), logging]),
         target("DatabaseSetup", ["CSQLText", "PostgresClient", "PostgresWire", nio("NIOCore"), logging]),
         target("MigrationsAPI", ["CZlib", nio("NIOCore")]),
         target(
@@ -119,20 +122,20 @@ let package = Package(
         target(
             "Mirror",
             [
-                "ChangeFeed", "DurableStreams", "PostgresClient", "PostgresWire", "StreamDirectory", "StreamStore",
-                nio("NIOCore"), nio("NIOPosix"), logging, lifecycle,
+                "ChangeFeed", "DurableStreams", "ExactText", "PostgresClient", "PostgresWire", "StreamDirectory",
+                "StreamStore", nio("NIOCore"), nio("NIOPosix"), logging, lifecycle,
             ]),
         target(
             "SatelliteEndpoint",
             [
-                "Satellite", "Catalog", "ChangeFeed", "HTTPServer", "PostgresClient", "PostgresWire", "WriteBack",
-                nio("NIOCore"), nio("NIOHTTP1"), logging, protobuf,
+                "Satellite", "Catalog", "ChangeFeed", "ExactText", "HTTPServer", "PostgresClient", "PostgresWire",
+                "WriteBack", nio("NIOCore"), nio("NIOHTTP1"), logging, protobuf,
             ]),
         target(
             "Sidecar",
             [
-                "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "HTTPServer", "Identity", "MigrationsAPI",
-                "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory",
+                "Catalog", "ChangeFeed", "Configuration", "DatabaseSetup", "ExactText", "HTTPServer", "Identity",
+                "MigrationsAPI", "Observability", "PostgresClient", "Satellite", "SatelliteEndpoint", "StreamDirectory",
                 "StreamEndpoint",
                 "DurableStreams", "Mirror", "StreamStore", "TokenKeys", "WebhookDelivery", "WriteBack",
                 nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), logging, lifecycle, signals,
@@ -140,15 +143,16 @@ let package = Package(
         target(
             "SatelliteClient",
             [
-                "Satellite", "PostgresWire", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"), nio("NIOWebSocket"),
-                protobuf,
+                "ExactText", "Satellite", "PostgresWire", nio("NIOCore"), nio("NIOPosix"), nio("NIOHTTP1"),
+                nio("NIOWebSocket"), protobuf,
             ]),
         target("ChildProcesses", []),
         target("DevelopmentCluster", ["ChildProcesses", "PostgresClient", logging]),
         .executableTarget(
             name: "penstock",
             dependencies: [
-                "Configuration", "DatabaseSetup", "DevelopmentCluster", "Identity", "Observability", "PostgresClient",
+                "Configuration", "DatabaseSetup", "DevelopmentCluster", "ExactText", "Identity", "Observability",
+                "PostgresClient",
                 "Satellite", "SatelliteClient", "Sidecar", "StreamDirectory", "DurableStreams", nio("NIOCore"), logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -180,8 +184,9 @@ let package = Package(
                 "HTTPServer", "WebAddresses", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), nio("NIOEmbedded"), ssl,
                 http2, hpack, logging,
             ]),
+        tests("ExactTextTests", ["ExactText"]),
         tests("WebAddressesTests", ["WebAddresses"]),
-        tests("DurableStreamsTests", ["DurableStreams", "WebAddresses", nio("NIOCore")]),
+        tests("DurableStreamsTests", ["DurableStreams", "ExactText", "WebAddresses", nio("NIOCore")]),
         tests(
             "StreamDirectoryTests",
             ["DurableStreams", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
@@ -219,12 +224,14 @@ let package = Package(
         tests(
             "DevelopmentClusterTests",
             ["ChildProcesses", "DevelopmentCluster", "PostgresClient", "TestSupport", logging]),
-        tests("SatelliteClientTests", ["SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
+        tests(
+            "SatelliteClientTests",
+            ["ExactText", "SatelliteClient", "Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
         tests(
             "IntegrationTests",
             [
-                "ChangeFeed", "Identity", "PostgresClient", "PostgresWire", "Satellite", "SatelliteClient",
-                "StreamStore", "StreamStoreTestSupport",
+                "ChangeFeed", "ExactText", "Identity", "PostgresClient", "PostgresWire", "Satellite",
+                "SatelliteClient", "StreamStore", "StreamStoreTestSupport",
                 "TestSupport", "ChildProcesses", "penstock", nio("NIOCore"), nio("NIOHTTP1"), nio("NIOPosix"), ssl, crypto,
                 logging,
                 .product(

@@ -130,6 +130,12 @@ extension DocumentedVariable {
                 "8",
                 "Segments, between slashes, of the name of a stream."
             )
+        case .limitsMaxProducersPerStream:
+            (
+                "10000",
+                "Producers remembered for one stream. At the limit those idle for seven days are forgotten; if there is "
+                    + "none, new ones are answered 429."
+            )
         case .limitsMaxStorageJobs:
             (
                 "64",

@@ -1,3 +1,5 @@
+import ExactText
+
 /// The flows between streams and tables.
 package struct MirrorSettings: Hashable, Sendable {
     /// In the order in which they are named. Names are unique.
@@ -27,9 +29,9 @@ package struct MirrorFlow: Hashable, Sendable {
         /// Whether a stream is one of the flow's.
         package func matches(_ name: String) -> Bool {
             switch self {
-            case .name(let own): own == name
-            case .list(let names): names.contains(name)
-            case .prefix(let prefix): name.hasPrefix(prefix) && name.utf8.count > prefix.utf8.count
+            case .name(let own): own.isExactly(name)
+            case .list(let names): names.containsExactly(name)
+            case .prefix(let prefix): name.hasExactPrefix(prefix) && name.utf8.count > prefix.utf8.count
             case .pattern(let pattern): Self.matches(Array(pattern.utf8), name)
             }
         }

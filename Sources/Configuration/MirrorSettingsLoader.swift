@@ -1,3 +1,5 @@
+import ExactText
+
 /// Reads the flows between streams and tables: from variables, and from `[[mirror]]` in files.
 struct MirrorSettingsLoader {
     /// The flows that are known by name.
@@ -279,7 +281,7 @@ struct MirrorSettingsLoader {
     }
 
     private mutating func checkTogether(_ flows: [MirrorFlow]) {
-        var names: Set<String> = []
+        var names: ExactSet = []
         for flow in flows where !names.insert(flow.name).inserted {
             self.report(
                 "mirror \(ValueParsing.quoted(flow.name))", "is the name of two flows. Give each a name of its own")
@@ -288,7 +290,7 @@ struct MirrorSettingsLoader {
         for out in flows where out.direction == .tableToStream {
             guard case .name(let source) = out.source else { continue }
             for back in flows where back.direction == .streamToTable {
-                if table(back.target) == table(source), back.source.matches(out.target) {
+                if table(back.target).isExactly(table(source)), back.source.matches(out.target) {
                     self.report(
                         "mirror \(ValueParsing.quoted(out.name))",
                         "and the flow \(ValueParsing.quoted(back.name)) feed each other without end. Give one another target"

@@ -11,6 +11,7 @@ enum StreamKey: String, CaseIterable, Hashable, Sendable {
     case limitsMaxBufferedBodyBytes = "limits.max_buffered_body_bytes"
     case limitsMaxStreamNameBytes = "limits.max_stream_name_bytes"
     case limitsMaxStreamNameSegments = "limits.max_stream_name_segments"
+    case limitsMaxProducersPerStream = "limits.max_producers_per_stream"
     case limitsMaxStorageJobs = "limits.max_storage_jobs"
     case retentionMaxBytes = "retention.max_bytes"
     case retentionMaxAgeSecs = "retention.max_age_secs"

@@ -34,6 +34,8 @@ package struct StreamServerSettings: Sendable {
         package var maximumBufferedBodies = ByteCount(bytes: 536_870_912)
         package var maximumNameBytes = 1024
         package var maximumNameSegments = 8
+        /// Producers that are remembered for one stream.
+        package var maximumProducers = 10_000
         package var maximumStorageJobs = 64
 
         package init() {}

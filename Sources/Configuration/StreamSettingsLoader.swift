@@ -116,6 +116,8 @@ struct StreamSettingsLoader {
             self.reader.integer(.limitsMaxStreamNameBytes, in: positive) ?? limits.maximumNameBytes
         limits.maximumNameSegments =
             self.reader.integer(.limitsMaxStreamNameSegments, in: positive) ?? limits.maximumNameSegments
+        limits.maximumProducers =
+            self.reader.integer(.limitsMaxProducersPerStream, in: positive) ?? limits.maximumProducers
         limits.maximumStorageJobs =
             self.reader.integer(.limitsMaxStorageJobs, in: positive) ?? limits.maximumStorageJobs
         return limits

@@ -10,6 +10,8 @@ package struct AppendEffect: Hashable, Sendable {
     package var closes: Bool
     /// Milliseconds since 1970.
     package var at: UInt64
+    /// Producers that have been idle for long make room for a new one.
+    package var forgetsIdleProducers = false
 
     package init(
         payloadCount: Int, messageCount: Int, claim: ProducerClaim? = nil, sequence: String? = nil,
@@ -30,7 +32,8 @@ package struct AppendEffect: Hashable, Sendable {
         static let claim = Flags(rawValue: 1)
         static let sequence = Flags(rawValue: 2)
         static let closes = Flags(rawValue: 4)
-        static let all: Flags = [.claim, .sequence, .closes]
+        static let forgetsIdleProducers = Flags(rawValue: 8)
+        static let all: Flags = [.claim, .sequence, .closes, .forgetsIdleProducers]
     }
 
     /// Writes the effect: a byte of version and flags, then numbers of variable length and texts.
@@ -39,6 +42,7 @@ package struct AppendEffect: Hashable, Sendable {
         if self.claim != nil { flags.insert(.claim) }
         if self.sequence != nil { flags.insert(.sequence) }
         if self.closes { flags.insert(.closes) }
+        if self.forgetsIdleProducers { flags.insert(.forgetsIdleProducers) }
         buffer.writeInteger(Self.version << 4 | flags.rawValue)
         buffer.writeCompact(UInt64(self.payloadCount))
         buffer.writeCompact(UInt64(self.messageCount))
@@ -58,6 +62,7 @@ package struct AppendEffect: Hashable, Sendable {
         self.messageCount = messageCount
         self.at = at
         self.closes = flags.contains(.closes)
+        self.forgetsIdleProducers = flags.contains(.forgetsIdleProducers)
         if flags.contains(.claim) {
             guard let claim = buffer.readClaim() else { return nil }
             self.claim = claim

@@ -32,9 +32,13 @@ package struct AppendRequest: Sendable {
 package struct AppendLimits: Hashable, Sendable {
     /// Largest count of stored bytes of one stream, inherited ones included.
     package var maximumStreamBytes: UInt64
+    /// Most producers remembered for one stream. At the limit those idle for ``StreamState/producerRetention`` are
+    /// forgotten; when there is none, new producers are turned away.
+    package var maximumProducers: Int
 
-    package init(maximumStreamBytes: UInt64 = StreamOffset.maximumPosition) {
+    package init(maximumStreamBytes: UInt64 = StreamOffset.maximumPosition, maximumProducers: Int = 10_000) {
         self.maximumStreamBytes = min(maximumStreamBytes, StreamOffset.maximumPosition)
+        self.maximumProducers = maximumProducers
     }
 }
 

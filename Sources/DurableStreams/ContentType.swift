@@ -1,3 +1,5 @@
+import ExactText
+
 /// The media type of a stream, fixed at its creation.
 package struct ContentType: Hashable, Sendable, CustomStringConvertible {
     /// How bodies of this type are stored and framed.
@@ -68,12 +70,12 @@ package struct ContentType: Hashable, Sendable, CustomStringConvertible {
     /// writer need not repeat the `charset` that the creator named; two different lists of parameters do not agree.
     package func matches(_ other: ContentType) -> Bool {
         self.essence == other.essence
-            && (self.parameters == other.parameters || self.parameters.isEmpty || other.parameters.isEmpty)
+            && (self.parameters.isExactly(other.parameters) || self.parameters.isEmpty || other.parameters.isEmpty)
     }
 
     /// The same for a header value; the usual case, equal text, costs one comparison.
     package func matches(text: String) -> Bool {
-        if self.text == text { return true }
+        if self.text.isExactly(text) { return true }
         guard let other = ContentType(text) else { return false }
         return self.matches(other)
     }
@@ -81,12 +83,12 @@ package struct ContentType: Hashable, Sendable, CustomStringConvertible {
     package var description: String { self.text }
 
     package static func == (lhs: ContentType, rhs: ContentType) -> Bool {
-        lhs.essence == rhs.essence && lhs.parameters == rhs.parameters
+        lhs.essence == rhs.essence && lhs.parameters.isExactly(rhs.parameters)
     }
 
     package func hash(into hasher: inout Hasher) {
         hasher.combine(self.essence)
-        hasher.combine(self.parameters)
+        self.parameters.hashExactly(into: &hasher)
     }
 
     private static func lowered(_ byte: UInt8) -> UInt8 {

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// One PUT of a stream, with its headers read.
@@ -82,7 +83,7 @@ package struct CreateRequest: Sendable {
             return !origin.inheritsLifetime && self.lifetime == configuration.lifetime
         case (nil, let origin?):
             // The fork that the mirror made of its own snapshot: nobody else can know that it is one.
-            return origin.sourceName.hasPrefix(StreamNameRules.reservedSegment + "/")
+            return origin.sourceName.hasExactPrefix(StreamNameRules.reservedSegment + "/")
                 && (self.contentType ?? .octetStream).matches(configuration.contentType)
                 && self.lifetime == configuration.lifetime
         default:

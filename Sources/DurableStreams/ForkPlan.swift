@@ -1,8 +1,9 @@
+import ExactText
 import NIOCore
 
 /// The fork headers of a PUT.
 package struct ForkRequest: Hashable, Sendable {
-    package var sourceName: String
+    @ExactText package var sourceName: String
     /// nil: the tail of the source at that moment.
     package var offset: StreamOffset?
     package var subOffset: UInt64
@@ -16,7 +17,7 @@ package struct ForkRequest: Hashable, Sendable {
     /// Whether a fork that exists is the one asked for. A request without an offset agrees with any: where the tail was
     /// when the first of two equal requests came can not be told from the second.
     func matches(_ origin: ForkOrigin) -> Bool {
-        guard self.sourceName == origin.sourceName, self.subOffset == origin.subOffset else { return false }
+        guard self.sourceName.isExactly(origin.sourceName), self.subOffset == origin.subOffset else { return false }
         guard let offset = self.offset else { return true }
         return offset == origin.offset
     }

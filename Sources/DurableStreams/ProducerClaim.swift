@@ -1,6 +1,8 @@
+import ExactText
+
 /// What an idempotent producer says about one request: who it is, in which epoch, and the number of the request.
 package struct ProducerClaim: Hashable, Sendable {
-    package var id: String
+    @ExactText package var id: String
     package var epoch: UInt64
     package var seq: UInt64
 

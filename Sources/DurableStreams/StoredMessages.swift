@@ -32,6 +32,16 @@ package enum StoredMessages {
         return true
     }
 
+    /// Whether a message ends where these bytes do: they begin with one, and may be cut off anywhere.
+    package static func endWithMessage(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let last = bytes.last else { return true }
+        guard last == UInt8(ascii: ","), var scanner = JSONScanner(bytes) else { return false }
+        while !scanner.isAtEnd {
+            guard Self.skipMessage(&scanner) else { return false }
+        }
+        return true
+    }
+
     private static func skipMessage(_ scanner: inout JSONScanner) -> Bool {
         do throws(JSONFault) {
             try scanner.skipValue(depth: 1)

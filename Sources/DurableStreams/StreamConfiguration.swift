@@ -1,3 +1,5 @@
+import ExactText
+
 /// What was fixed when a stream was created.
 package struct StreamConfiguration: Hashable, Sendable {
     package var contentType: ContentType
@@ -25,7 +27,7 @@ package struct StreamConfiguration: Hashable, Sendable {
 ///
 /// The fork shares the source's bytes before ``position`` and keeps its own from there on, in the same count of bytes.
 package struct ForkOrigin: Hashable, Sendable {
-    package var sourceName: String
+    @ExactText package var sourceName: String
     package var source: StreamIdentity
     /// The anchor: as requested, or the tail of the source when the request named none.
     package var offset: StreamOffset

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 extension StreamState {
@@ -32,7 +33,8 @@ extension StreamState {
             }
             throw self.closedError
         }
-        if let claim { try self.checkOrder(of: claim, at: now) }
+        var forgetsIdleProducers = false
+        if let claim { forgetsIdleProducers = try self.checkOrder(of: claim, at: now, limits: limits) }
 
         var payload: StreamPayload?
         if let body = request.payload {
@@ -58,10 +60,11 @@ extension StreamState {
         guard count == 0 || UInt64(count) <= room else {
             throw StreamError(.payloadTooLarge, "The stream would exceed its size limit.", tail: self.tailOffset)
         }
-        return .accept(
-            AppendEffect(
-                payloadCount: count, messageCount: payload?.messageCount ?? 0, claim: claim,
-                sequence: request.sequence, closes: request.closes, at: now))
+        var effect = AppendEffect(
+            payloadCount: count, messageCount: payload?.messageCount ?? 0, claim: claim, sequence: request.sequence,
+            closes: request.closes, at: now)
+        effect.forgetsIdleProducers = forgetsIdleProducers
+        return .accept(effect)
     }
 
     private var closedError: StreamError {
@@ -84,26 +87,30 @@ extension StreamState {
             producerSeq: known.lastSeq)
     }
 
-    /// Whether a request that is new is the next one of its producer.
-    private func checkOrder(of claim: ProducerClaim, at now: UInt64) throws(StreamError) {
+    /// Checks that a request that is new is the next one of its producer. Returns whether others have to be forgotten
+    /// for it.
+    private func checkOrder(
+        of claim: ProducerClaim, at now: UInt64, limits: AppendLimits
+    ) throws(StreamError) -> Bool {
         guard let known = self.producers[claim.id] else {
             guard claim.seq == 0 else { throw Self.gap(expected: 0, received: claim.seq) }
-            if self.producers.count >= Self.maximumProducers,
-                !self.producers.values.contains(where: { Self.isForgettable($0, at: now) })
-            {
+            guard self.producers.count >= limits.maximumProducers else { return false }
+            // Why not the one that is idle longest, whenever that was: its next repeat would be taken for new data.
+            guard self.producers.values.contains(where: { Self.isForgettable($0, at: now) }) else {
                 throw StreamError(.tooManyProducers, "The stream has as many producers as it can remember.")
             }
-            return
+            return true
         }
         if claim.epoch > known.epoch {
             guard claim.seq == 0 else {
                 throw StreamError(.badRequest, "A new epoch must begin with Producer-Seq 0.")
             }
-            return
+            return false
         }
         guard claim.seq == known.lastSeq + 1 else {
             throw Self.gap(expected: known.lastSeq + 1, received: claim.seq)
         }
+        return false
     }
 
     private static func gap(expected: UInt64, received: UInt64) -> StreamError {
@@ -116,6 +123,33 @@ extension StreamState {
         now > producer.updatedAt && now - producer.updatedAt > Self.producerRetention
     }
 
+    /// Producers that have been idle for so long that they may be forgotten.
+    package func forgettableProducers(at now: UInt64) -> [String] {
+        self.producers.filter { Self.isForgettable($0.value, at: now) }.map(\.key)
+    }
+
+    /// What one producer takes in memory, roughly.
+    package static func byteCount(ofProducer id: String) -> Int { id.utf8.count + 96 }
+
+    /// What an append's producer takes, if it is a new one.
+    package func producerBytes(addedBy effect: AppendEffect) -> Int {
+        guard let claim = effect.claim, self.producers[claim.id] == nil else { return 0 }
+        return Self.byteCount(ofProducer: claim.id)
+    }
+
+    /// Remembers, or forgets, what a producer has done last: also for whoever keeps producers apart from the state.
+    package mutating func setProducer(_ id: String, _ producer: ProducerState?) {
+        let old: ProducerState?
+        if let producer {
+            old = self.producers.updateValue(producer, forKey: id)
+        } else {
+            old = self.producers.removeValue(forKey: id)
+        }
+        if (old == nil) != (producer == nil) {
+            self.producerBytes += old == nil ? Self.byteCount(ofProducer: id) : -Self.byteCount(ofProducer: id)
+        }
+    }
+
     /// Takes over an accepted append, from a decision or from a log record.
     package mutating func apply(_ effect: AppendEffect) {
         if effect.payloadCount > 0, let retention = self.configuration.retention {
@@ -126,10 +160,11 @@ extension StreamState {
         self.tail += UInt64(effect.payloadCount)
         self.messageCount += UInt64(effect.messageCount)
         if let claim = effect.claim {
-            if self.producers.count >= Self.maximumProducers, self.producers[claim.id] == nil {
-                self.producers = self.producers.filter { !Self.isForgettable($0.value, at: effect.at) }
+            if effect.forgetsIdleProducers {
+                for id in self.forgettableProducers(at: effect.at) { self.setProducer(id, nil) }
             }
-            self.producers[claim.id] = ProducerState(epoch: claim.epoch, lastSeq: claim.seq, updatedAt: effect.at)
+            self.setProducer(
+                claim.id, ProducerState(epoch: claim.epoch, lastSeq: claim.seq, updatedAt: effect.at))
         }
         if let sequence = effect.sequence { self.lastSequence = sequence }
         if effect.closes {

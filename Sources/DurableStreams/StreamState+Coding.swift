@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// The form in which a stream's state lies in checkpoints. The first byte is the version of the form.
@@ -10,9 +11,12 @@ extension StreamState {
         static let closingClaim = Flags(rawValue: 2)
         static let lastSequence = Flags(rawValue: 4)
         static let isSoftDeleted = Flags(rawValue: 8)
+        static let keepsProducersApart = Flags(rawValue: 16)
         /// Since there are retentions.
-        static let retained = Flags(rawValue: 16)
-        static let all: Flags = [.isClosed, .closingClaim, .lastSequence, .isSoftDeleted, .retained]
+        static let retained = Flags(rawValue: 32)
+        static let all: Flags = [
+            .isClosed, .closingClaim, .lastSequence, .isSoftDeleted, .keepsProducersApart, .retained,
+        ]
     }
 
     package func encode(into buffer: inout ByteBuffer) {
@@ -23,6 +27,8 @@ extension StreamState {
         if self.lastSequence != nil { flags.insert(.lastSequence) }
         if self.isSoftDeleted { flags.insert(.isSoftDeleted) }
         if self.retained != nil { flags.insert(.retained) }
+        // Why a flag and not just none: a version that does not know of it must not take the producers for unknown.
+        if self.keepsProducersApart { flags.insert(.keepsProducersApart) }
         buffer.writeInteger(flags.rawValue)
         buffer.writeCompact(self.identity.rawValue)
         buffer.writeText(self.name)
@@ -34,6 +40,7 @@ extension StreamState {
         if let claim = self.closingClaim { buffer.writeClaim(claim) }
         if let sequence = self.lastSequence { buffer.writeText(sequence) }
         self.retained?.encode(into: &buffer)
+        if self.keepsProducersApart { return buffer.writeCompact(0) }
         buffer.writeCompact(UInt64(self.producers.count))
         for (id, producer) in self.producers {
             buffer.writeText(id)
@@ -62,6 +69,7 @@ extension StreamState {
         self.forkCount = forkCount
         self.isClosed = flags.contains(.isClosed)
         self.isSoftDeleted = flags.contains(.isSoftDeleted)
+        self.keepsProducersApart = flags.contains(.keepsProducersApart)
         if flags.contains(.closingClaim) {
             guard let claim = buffer.readClaim() else { return nil }
             self.closingClaim = claim
@@ -83,7 +91,7 @@ extension StreamState {
             guard let id = buffer.readText(), let epoch = buffer.readCompact(), let lastSeq = buffer.readCompact(),
                 let updatedAt = buffer.readCompact()
             else { return nil }
-            self.producers[id] = ProducerState(epoch: epoch, lastSeq: lastSeq, updatedAt: updatedAt)
+            self.setProducer(id, ProducerState(epoch: epoch, lastSeq: lastSeq, updatedAt: updatedAt))
         }
     }
 }

@@ -1,10 +1,12 @@
+import ExactText
+
 /// Everything about one stream but its bytes.
 ///
 /// A value: decisions look at it, effects change it, and the same effects read back from a log bring it to the same
 /// state again. Expiry is asked for by the caller (``isExpired(at:isBeingRead:)``), since it depends on live readers.
 package struct StreamState: Hashable, Sendable {
     package let identity: StreamIdentity
-    package let name: String
+    @ExactText package private(set) var name: String
     package let configuration: StreamConfiguration
     /// Stored bytes, inherited ones included; the position of the next append.
     package internal(set) var tail: UInt64
@@ -15,7 +17,11 @@ package struct StreamState: Hashable, Sendable {
     package internal(set) var closingClaim: ProducerClaim?
     /// The last accepted `Stream-Seq`; one scope for the whole stream.
     package internal(set) var lastSequence: String?
-    package internal(set) var producers: [String: ProducerState]
+    package internal(set) var producers: ExactDictionary<ProducerState>
+    /// What the producers take in memory, roughly.
+    package internal(set) var producerBytes = 0
+    /// Whoever stores the state stores its producers by themselves: they are not in its encoded form.
+    package var keepsProducersApart = false
     /// Milliseconds since 1970, as the two after it.
     package let createdAt: UInt64
     package internal(set) var updatedAt: UInt64
@@ -68,11 +74,17 @@ package struct StreamState: Hashable, Sendable {
     package var contentType: ContentType { self.configuration.contentType }
     package var tailOffset: StreamOffset { StreamOffset(position: self.tail) }
 
-    /// Most producers remembered for one stream. At the limit those idle for ``producerRetention`` are forgotten; when
-    /// there is none, new producers are turned away.
-    package static let maximumProducers = 100_000
     /// How long a producer is remembered at least, in milliseconds.
     package static let producerRetention: UInt64 = 7 * 24 * 60 * 60 * 1000
+
+    /// The state to be stored where producers are kept apart.
+    package var withoutProducers: StreamState {
+        guard self.keepsProducersApart else { return self }
+        var state = self
+        state.producers = [:]
+        state.producerBytes = 0
+        return state
+    }
 
     // MARK: Expiry
 

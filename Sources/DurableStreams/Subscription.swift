@@ -1,3 +1,5 @@
+import ExactText
+
 /// One subscription: its links to streams, and the wake that is under way.
 package struct Subscription: Sendable {
     /// A stream that the subscription follows.
@@ -32,7 +34,7 @@ package struct Subscription: Sendable {
         package var id: String
         package var phase: Phase
         /// Tails that the receiver was told.
-        package var snapshot: [String: UInt64]
+        package var snapshot: ExactDictionary<UInt64>
         /// When the lease ends; nil while there is none.
         package var leaseEnd: UInt64?
         /// Counts webhook requests of this wake, so that answers to earlier ones are known.
@@ -54,9 +56,9 @@ package struct Subscription: Sendable {
     package let createdAt: UInt64
     /// Absolute URL of the control API as its creator reached it; nil for the one of the settings.
     package internal(set) var controlURL: String?
-    package internal(set) var links: [String: Link] = [:]
+    package internal(set) var links: ExactDictionary<Link> = [:]
     /// Names of links that are pending.
-    package internal(set) var pending: Set<String> = []
+    package internal(set) var pending: ExactSet = []
     package internal(set) var generation: UInt64 = 0
     package internal(set) var wake: Wake?
     /// Failed attempts in a row.

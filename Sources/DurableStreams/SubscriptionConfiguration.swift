@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// What a subscription is asked to be, in normal form: two requests that mean the same are equal.
@@ -83,7 +84,7 @@ package struct SubscriptionConfiguration: Hashable, Sendable {
             throw SubscriptionError(
                 .invalidRequest, "streams must be a list of at most \(Self.maximumStreams) names.")
         }
-        var found: Set<String> = []
+        var found: ExactSet = []
         for value in values {
             guard let text = value.stringValue else {
                 throw SubscriptionError(.invalidRequest, "streams must hold names of streams.")

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// The JSON that the control API gives out.
@@ -32,7 +33,7 @@ extension SubscriptionSet {
         if let pattern = configuration.pattern { text.string(pattern.text) } else { text.null() }
         text.key("streams")
         text.beginArray()
-        for (name, link) in subscription.links.sorted(by: { $0.key < $1.key }) {
+        for (name, link) in subscription.links.sortedByKey() {
             text.beginObject()
             text.member("path", name)
             text.member("link_type", link.type)
@@ -85,7 +86,7 @@ extension SubscriptionSet {
     static func writeWakeStreams(_ subscription: Subscription, into text: inout JSONText) {
         text.key("streams")
         text.beginArray()
-        for (name, link) in subscription.links.sorted(by: { $0.key < $1.key }) {
+        for (name, link) in subscription.links.sortedByKey() {
             text.beginObject()
             text.member("path", name)
             text.member("link_type", link.type)

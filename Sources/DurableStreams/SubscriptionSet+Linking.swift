@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// How a subscription comes to be: begun, linked to what is there piece by piece, and finished.
@@ -28,7 +29,7 @@ extension SubscriptionSet {
         let configuration = try SubscriptionConfiguration(
             body: body, names: self.settings.names, allowsLocalWebhooks: self.settings.allowsLocalWebhooks)
         if let existing = self.subscriptions[id] {
-            guard existing.configuration == configuration else {
+            guard existing.configuration.canonicalText == configuration.canonicalText else {
                 throw SubscriptionError(
                     .subscriptionAlreadyExists, "A subscription with another configuration has this name.")
             }
@@ -88,13 +89,13 @@ extension SubscriptionSet {
     /// Whether the pattern of a subscription takes a stream in. The stream that carries its wake events never is: each
     /// event would cause the next.
     package static func follows(_ name: String, _ configuration: SubscriptionConfiguration) -> Bool {
-        if case .pullWake(name) = configuration.delivery { return false }
+        if case .pullWake(let own) = configuration.delivery, own.isExactly(name) { return false }
         return configuration.pattern?.matches(name) ?? false
     }
 
     mutating func unfollow(_ name: String, by id: String) {
         guard var ids = self.followers.removeValue(forKey: name) else { return }
-        ids.removeAll { $0 == id }
+        ids.removeAll { $0.isExactly(id) }
         if !ids.isEmpty { self.followers[name] = ids }
     }
 

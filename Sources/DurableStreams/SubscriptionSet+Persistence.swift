@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import WebAddresses
 
@@ -16,7 +17,7 @@ extension SubscriptionSet {
         text.endArray()
         text.key("subscriptions")
         text.beginArray()
-        for subscription in self.subscriptions.values.sorted(by: { $0.id < $1.id })
+        for subscription in self.subscriptions.sortedByKey().map(\.value)
         where !subscription.isLinking {
             Self.write(subscription, into: &text)
         }
@@ -39,7 +40,7 @@ extension SubscriptionSet {
         if let next = subscription.nextAttemptAt { text.member("next_attempt_at", next) }
         text.key("links")
         text.beginArray()
-        for (name, link) in subscription.links.sorted(by: { $0.key < $1.key }) {
+        for (name, link) in subscription.links.sortedByKey() {
             text.beginArray()
             text.string(name)
             text.number((link.isExplicit ? 1 : 0) | (link.isGlob ? 2 : 0))
@@ -102,12 +103,12 @@ extension SubscriptionSet {
         guard let document = JSONValue(snapshot), document["version"]?.unsignedValue == Self.version,
             let tombstones = document["tombstones"]?.arrayValue, let values = document["subscriptions"]?.arrayValue
         else { return nil }
-        var restored: [String: Subscription] = [:]
+        var restored: ExactDictionary<Subscription> = [:]
         for value in values {
             guard let subscription = self.subscription(restoring: value, at: now) else { return nil }
             restored[subscription.id] = subscription
         }
-        self.tombstones = Set(tombstones.compactMap(\.stringValue))
+        self.tombstones = ExactSet(tombstones.compactMap(\.stringValue))
         self.subscriptions = restored
         self.rebuildFollowers()
         return self.reconcile(streams, at: now)
@@ -118,7 +119,7 @@ extension SubscriptionSet {
         _ streams: [(name: String, tail: UInt64)], at now: UInt64
     ) -> [SubscriptionAction] {
         var actions: [SubscriptionAction] = []
-        let names = Set(streams.map(\.name))
+        let names = ExactSet(streams.map(\.name))
         for name in self.followers.keys where !names.contains(name) { actions += self.streamRemoved(name) }
         for (name, tail) in streams {
             // Others may follow it by a pattern and not know it yet.

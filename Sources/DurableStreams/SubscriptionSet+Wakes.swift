@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// Wakes: how they are issued, delivered, tried again and given up.
@@ -91,7 +92,7 @@ extension SubscriptionSet {
         ]
     }
 
-    static func snapshot(of subscription: Subscription) -> [String: UInt64] {
+    static func snapshot(of subscription: Subscription) -> ExactDictionary<UInt64> {
         subscription.links.mapValues(\.tail)
     }
 
@@ -165,7 +166,7 @@ extension SubscriptionSet {
     /// Leases end, retries come due.
     package mutating func timeReached(_ now: UInt64) -> [SubscriptionAction] {
         var actions: [SubscriptionAction] = []
-        let due = self.subscriptions.values.filter { $0.deadline.map { $0 <= now } ?? false }.map(\.id).sorted()
+        let due = self.subscriptions.values.filter { $0.deadline.map { $0 <= now } ?? false }.map(\.id).sortedExactly()
         for id in due { actions += self.timeReached(now, for: id) }
         return Self.merged(actions)
     }

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// What workers and receivers ask for.

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 
 /// All subscriptions of a service, as one machine: events in, actions out. Time, chance and the hash function come from
@@ -37,13 +38,13 @@ package struct SubscriptionSet: Sendable {
     package let settings: Settings
     let digest: Digest
     let chance: Chance
-    package internal(set) var subscriptions: [String: Subscription] = [:]
+    package internal(set) var subscriptions: ExactDictionary<Subscription> = [:]
     /// Names of deleted subscriptions; they are not given again.
-    package internal(set) var tombstones: Set<String> = []
+    package internal(set) var tombstones: ExactSet = []
     /// Which subscriptions follow a stream; never empty lists.
-    var followers: [String: [String]] = [:]
+    var followers: ExactDictionary<[String]> = [:]
     /// Streams that were looked at and found to concern no one, to be passed over quickly.
-    var strangers: Set<String> = []
+    var strangers: ExactSet = []
 
     /// - Parameters:
     ///   - digest: SHA-256.

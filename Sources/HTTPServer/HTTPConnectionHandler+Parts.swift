@@ -50,8 +50,19 @@ extension HTTPConnectionHandler {
                 }
                 let goesOn =
                     self.info.isSecure || self.info.isHTTP2
-                    ? self.readFile(slice, sending, context: context) : self.sendFile(slice, sending, context: context)
+                    ? self.readPiece(slice.count, sending, context: context) { try slice.read(from: $0, count: $1) }
+                    : self.sendFile(slice, sending, context: context)
                 guard goesOn else {
+                    self.flush()
+                    return
+                }
+            case .pulled(let bytes):
+                guard sending.fileBytes < bytes.count else {
+                    self.sending?.index += 1
+                    self.sending?.fileBytes = 0
+                    continue
+                }
+                guard self.readPiece(bytes.count, sending, context: context, bytes.read) else {
                     self.flush()
                     return
                 }
@@ -97,13 +108,16 @@ extension HTTPConnectionHandler {
     }
 
     /// Reads the next piece away from the event loop, once the last one is taken.
-    private func readFile(_ slice: HTTPFileSlice, _ sending: HTTPSending, context: ChannelHandlerContext) -> Bool {
+    private func readPiece(
+        _ length: Int, _ sending: HTTPSending, context: ChannelHandlerContext,
+        _ read: @escaping @Sendable (Int, Int) throws -> ByteBuffer
+    ) -> Bool {
         guard sending.untaken == 0, !sending.isReading else { return false }
         self.sending?.isReading = true
         let start = sending.fileBytes
-        let count = min(slice.count - start, self.limits.fileChunkBytes)
+        let count = min(length - start, self.limits.fileChunkBytes)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        NIOThreadPool.singleton.runIfActive(eventLoop: context.eventLoop) { try slice.read(from: start, count: count) }
+        NIOThreadPool.singleton.runIfActive(eventLoop: context.eventLoop) { try read(start, count) }
             .whenComplete { result in
                 let (handler, context) = bound.value
                 handler.pieceRead(result, count: count, context: context)
@@ -148,7 +162,7 @@ extension HTTPConnectionHandler {
 
     /// The length was announced; only the end of the connection says that it was wrong.
     private func fileIsTooShort() {
-        self.serving.logger.error("a file became shorter while it was sent")
+        self.serving.logger.error("a part of a response cannot be read; the connection is ended")
         self.sending = nil
         self.abort()
     }

@@ -62,15 +62,30 @@ package final class HTTPFile: Sendable {
     deinit { close(self.descriptor) }
 }
 
+/// A piece of a response body that is fetched part by part, as the peer takes it.
+package struct HTTPPulledBytes: Sendable {
+    package let count: Int
+    /// Start and count of a part; it must return all of it. Called away from event loops; may block.
+    let read: @Sendable (Int, Int) throws -> ByteBuffer
+
+    package init(count: Int, read: @escaping @Sendable (Int, Int) throws -> ByteBuffer) {
+        precondition(count >= 0)
+        self.count = count
+        self.read = read
+    }
+}
+
 /// A piece of a response body.
 package enum HTTPBodyPart: Sendable {
     case bytes(ByteBuffer)
     case file(HTTPFileSlice)
+    case pulled(HTTPPulledBytes)
 
     var count: Int {
         switch self {
         case .bytes(let bytes): return bytes.readableBytes
         case .file(let slice): return slice.count
+        case .pulled(let bytes): return bytes.count
         }
     }
 }

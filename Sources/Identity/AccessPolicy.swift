@@ -1,3 +1,5 @@
+import ExactText
+
 /// What a request does to a stream.
 package enum AccessClass: String, CaseIterable, Hashable, Sendable {
     case read, append, create, delete, admin
@@ -96,16 +98,16 @@ package struct AccessPolicy: Hashable, Sendable {
         if deciding.contains(where: { $0.scopes.isEmpty || !scopes.isDisjoint(with: $0.scopes) }) {
             return .allow(grant)
         }
-        let wanted = Set(deciding.flatMap(\.scopes)).sorted().joined(separator: " ")
+        let wanted = ExactSet(deciding.flatMap(\.scopes)).sorted().joined(separator: " ")
         let scope = wanted.isEmpty ? "" : ", scope=\"\(wanted)\""
         return .forbidden(challenge: "Bearer realm=\"\(self.quoted)\", error=\"insufficient_scope\"\(scope)")
     }
 
     /// The scopes of a token.
-    package func scopes(of token: VerifiedToken) -> Set<String> {
+    package func scopes(of token: VerifiedToken) -> ExactSet {
         switch ClaimHeader.claim(self.scopeClaim, in: token.claims) {
-        case .string(let text)?: Set(text.split(separator: " ").map(String.init))
-        case .array(let values)?: Set(values.compactMap(\.stringValue))
+        case .string(let text)?: ExactSet(text.split(separator: " ").map(String.init))
+        case .array(let values)?: ExactSet(values.compactMap(\.stringValue))
         default: []
         }
     }
@@ -150,11 +152,11 @@ package struct AccessGrant: Hashable, Sendable {
     package var subject: String?
     /// When live responses have to end.
     package var expiresAt: UnixTime?
-    package var scopes: Set<String>
+    package var scopes: ExactSet
     /// Headers to add to the request, after ``AccessPolicy/reservedHeaders`` were removed from it.
     package var headers: [Header]
 
-    package init(subject: String?, expiresAt: UnixTime?, scopes: Set<String>, headers: [Header]) {
+    package init(subject: String?, expiresAt: UnixTime?, scopes: ExactSet, headers: [Header]) {
         self.subject = subject
         self.expiresAt = expiresAt
         self.scopes = scopes

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import PostgresWire
 
@@ -49,7 +50,7 @@ struct ChangeMessageEncoder: Sendable {
     }
 
     func layout(_ columns: [String]) -> Layout {
-        var key = self.keyColumns.compactMap { columns.firstIndex(of: $0) }
+        var key = self.keyColumns.compactMap { columns.firstIndexExactly(of: $0) }
         // A column of the key that the publication leaves out, or that was renamed: all there is tells rows apart then.
         if key.count != self.keyColumns.count || key.isEmpty { key = Array(columns.indices) }
         return Layout(

@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import PostgresClient
 
@@ -24,7 +25,7 @@ struct EventPlanner: Sendable {
         var mapped: [(TargetTable.Column, [String])] = []
         for column in columns { mapped.append((try table.column(column.name), column.path)) }
         if columns.isEmpty { _ = try table.column(Self.payload) }
-        let names = Set(columns.map(\.name))
+        let names = ExactSet(columns.map(\.name))
         let origin = [Self.streamName, Self.offset, Self.incarnation]
         let content = columns.isEmpty ? [Self.key, Self.type, Self.operation, Self.payload] : []
         self.filled = (origin + content).filter { !names.contains($0) }.compactMap { table.columns[$0] }

@@ -1,3 +1,4 @@
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient
@@ -12,7 +13,7 @@ actor LeaseSession {
     private let parameters: ConnectionParameters
     private let logger: Logger
     private var connection: PostgresConnection?
-    private var held: Set<String> = []
+    private var held: ExactSet = []
 
     init(_ parameters: ConnectionParameters, logger: Logger) {
         self.parameters = parameters
@@ -20,7 +21,7 @@ actor LeaseSession {
     }
 
     /// Asks for the leases that are not held yet. Returns all that are held now.
-    func acquire(flow: String, _ streams: [String]) async throws -> Set<String> {
+    func acquire(flow: String, _ streams: [String]) async throws -> ExactSet {
         do {
             let connection = try await self.session()
             let wanted = streams.filter { !self.held.contains($0) }

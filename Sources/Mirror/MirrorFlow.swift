@@ -1,3 +1,5 @@
+import ExactText
+
 /// One flow between streams and a table.
 package enum MirrorFlow: Hashable, Sendable {
     case streamToTable(StreamToTableFlow)
@@ -13,8 +15,8 @@ package enum MirrorFlow: Hashable, Sendable {
 
 /// The name of a table. Sessions have an empty search path, so a schema always belongs to it.
 package struct MirrorTableName: Hashable, Sendable, CustomStringConvertible {
-    package var schema: String
-    package var name: String
+    @ExactText package var schema: String
+    @ExactText package var name: String
 
     package init(schema: String, name: String) {
         self.schema = schema

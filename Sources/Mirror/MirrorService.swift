@@ -1,4 +1,5 @@
 import ChangeFeed
+import ExactText
 import Logging
 import PostgresClient
 import ServiceLifecycle
@@ -31,7 +32,7 @@ package final class MirrorService: Service, Sendable {
         var streams: [StreamFollower] = []
         var tables: [TableFollower] = []
         var refused: [MirrorFlowStatus] = []
-        var targets: Set<String> = []
+        var targets: ExactSet = []
         for flow in flows {
             switch flow {
             case .streamToTable(let flow):

@@ -1,10 +1,11 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import PostgresWire
 
 /// A column as the change feed describes it.
 struct SourceColumn: Hashable, Sendable {
-    var name: String
+    @ExactText var name: String
     var typeOID: UInt32
     var typeModifier: Int32
 }

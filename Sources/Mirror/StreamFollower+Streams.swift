@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient

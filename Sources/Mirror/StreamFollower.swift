@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient
@@ -36,9 +37,9 @@ final class StreamFollower: Sendable {
     }
 
     struct State {
-        var records: [String: Record] = [:]
+        var records: ExactDictionary<Record> = [:]
         /// Names of records that are due at some time.
-        var due: Set<String> = []
+        var due: ExactSet = []
         var problem: String?
         var isDraining = false
     }
@@ -85,7 +86,7 @@ final class StreamFollower: Sendable {
                         record.checkpoint.map { record.tail - min($0.position, record.tail) } ?? record.tail
                     status.lagSeconds = record.behindSince.map { Self.seconds(now - $0) } ?? 0
                     return status
-                }.sorted { $0.stream < $1.stream })
+                }.sorted { $0.stream.precedesExactly($1.stream) })
         }
     }
 

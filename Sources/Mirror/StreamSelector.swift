@@ -1,3 +1,5 @@
+import ExactText
+
 /// Which streams a flow reads.
 package enum StreamSelector: Hashable, Sendable {
     case names([String])
@@ -11,10 +13,10 @@ package enum StreamSelector: Hashable, Sendable {
 
     /// Whether a stream is one of the flow's.
     package func matches(_ name: String) -> Bool {
-        guard !name.hasPrefix(Self.reserved) else { return false }
+        guard !name.hasExactPrefix(Self.reserved) else { return false }
         switch self {
-        case .names(let names): return names.contains(name)
-        case .prefix(let prefix): return name.hasPrefix(prefix) && name.utf8.count > prefix.utf8.count
+        case .names(let names): return names.containsExactly(name)
+        case .prefix(let prefix): return name.hasExactPrefix(prefix) && name.utf8.count > prefix.utf8.count
         case .pattern(let pattern): return Self.matches(Array(pattern.utf8), Array(name.utf8))
         }
     }

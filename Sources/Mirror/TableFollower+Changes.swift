@@ -1,5 +1,6 @@
 import ChangeFeed
 import DurableStreams
+import ExactText
 import NIOCore
 import PostgresClient
 import PostgresWire
@@ -168,8 +169,8 @@ extension TableFollower {
         guard !encoder.isCatchingUp else {
             throw Refetch(reason: "columns were changed in a transaction stored in part")
         }
-        let before = Dictionary(place.description.columns.map { ($0.name, $0) }) { $1 }
-        let after = Dictionary(columns.map { ($0.name, $0) }) { $1 }
+        let before = ExactDictionary(firstOf: place.description.columns.map { ($0.name, $0) })
+        let after = ExactDictionary(firstOf: columns.map { ($0.name, $0) })
         let added = columns.filter { before[$0.name] == nil }
         let removed = place.description.columns.filter { after[$0.name] == nil }
         let changed = columns.contains { column in before[column.name].map { $0 != column } ?? false }
@@ -191,7 +192,7 @@ extension TableFollower {
             try await SourceTable.load(self.flow.source, publication: self.publication, connection)
         }
         guard table.oid == place.table.oid else { throw Refetch(reason: "the table is another one") }
-        guard table.keyColumns == place.table.keyColumns else {
+        guard areExactly(table.keyColumns, place.table.keyColumns) else {
             throw Refetch(reason: "the key of the table was changed")
         }
         // The description must be the first message of its append, where the next start looks for it.

@@ -1,5 +1,6 @@
 import ChangeFeed
 import DurableStreams
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient
@@ -19,7 +20,7 @@ extension TableFollower {
     /// Removes what earlier processes left behind.
     func removeTemporaries() async throws {
         for item in try await self.calls.list()
-        where !item.isSoftDeleted && item.view.name.hasPrefix(self.temporaryPrefix) {
+        where !item.isSoftDeleted && item.view.name.hasExactPrefix(self.temporaryPrefix) {
             try await self.calls.delete(item.view.name)
         }
     }

@@ -1,5 +1,6 @@
 import ChangeFeed
 import DurableStreams
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient
@@ -176,7 +177,7 @@ final class TableFollower: Sendable {
                 return .stale(view, generation: sequence.generation, reason: "the table had not been read to its end")
             }
             anchor = sequence.anchor
-        } else if last == nil, let fork = view.configuration.fork, fork.sourceName.hasPrefix(self.temporaryPrefix) {
+        } else if last == nil, let fork = view.configuration.fork, fork.sourceName.hasExactPrefix(self.temporaryPrefix) {
             anchor = fork.position
         } else if last == nil, view.tail == 0 {
             return .empty(view)
@@ -258,7 +259,8 @@ final class TableFollower: Sendable {
         guard let end = facts[0, 1].flatMap({ LSN($0) }), end >= reached else {
             return "the database has gone back in time"
         }
-        guard description.schema == self.flow.source.schema, description.table == self.flow.source.name else {
+        guard description.schema.isExactly(self.flow.source.schema),
+            description.table.isExactly(self.flow.source.name) else {
             return "the table is another one"
         }
         switch try await self.verdict(on: description) {

@@ -1,3 +1,4 @@
+import ExactText
 import PostgresClient
 
 /// The table that a flow writes, as the catalogue describes it.
@@ -10,7 +11,7 @@ struct TargetTable: Sendable {
     }
 
     let name: MirrorTableName
-    let columns: [String: Column]
+    let columns: ExactDictionary<Column>
 
     var sqlName: String { SQLText.identifier(self.name.schema, self.name.name) }
 
@@ -22,7 +23,7 @@ struct TargetTable: Sendable {
             WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
             """, [.text(SQLText.identifier(name.schema, name.name))])
         guard result.rowCount > 0 else { throw MirrorError.fatal("there is no table \(name)") }
-        var columns: [String: Column] = [:]
+        var columns: ExactDictionary<Column> = [:]
         for row in result.rows {
             guard let column = row[0], let type = row[1], let oid = row[2].flatMap({ UInt32($0) }) else { continue }
             columns[column] = Column(name: column, type: type, typeOID: oid)

@@ -1,5 +1,6 @@
 import ChangeFeed
 import DurableStreams
+import ExactText
 import NIOCore
 import PostgresWire
 
@@ -118,7 +119,7 @@ struct TransactionEncoder {
 
     private mutating func take(_ relation: Relation) -> Outcome {
         guard self.members.contains(relation.oid) else {
-            if relation.schema == self.name.schema, relation.name == self.name.name {
+            if relation.schema.isExactly(self.name.schema), relation.name.isExactly(self.name.name) {
                 return .refetch("the table was dropped and made anew")
             }
             if !self.isPartitioned || self.strangers.contains(relation.oid) { return .done }

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import PostgresClient
 
@@ -16,7 +17,7 @@ struct UpsertPlanner: Sendable {
         self.columns = list
         var places: [Int] = []
         for name in key {
-            guard let place = list.firstIndex(where: { $0.0.name == name }) else {
+            guard let place = list.firstIndex(where: { $0.0.name.isExactly(name) }) else {
                 throw MirrorError.fatal("the key names \(name), which is none of the columns")
             }
             places.append(place)

@@ -1,3 +1,5 @@
+import ExactText
+
 /// Names of the statements a connection has prepared, by their text; the oldest makes room for a new one.
 struct StatementCache {
     enum Lookup: Equatable {
@@ -7,7 +9,7 @@ struct StatementCache {
     }
 
     private let capacity: Int
-    private var names: [String: String] = [:]
+    private var names: ExactDictionary<String> = [:]
     private var order: [String] = []
     private var counter = 0
 
@@ -30,6 +32,6 @@ struct StatementCache {
 
     /// The statement could not be prepared.
     mutating func forget(_ sql: String) {
-        if self.names.removeValue(forKey: sql) != nil { self.order.removeAll { $0 == sql } }
+        if self.names.removeValue(forKey: sql) != nil { self.order.removeAll { $0.isExactly(sql) } }
     }
 }

@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import PostgresWire
 import Satellite
@@ -25,12 +26,17 @@ package struct ClientReplica: Sendable {
         package var isNullable: [Bool]
         package var primaryKey: [Int]
         /// By the texts of the primary key, joined by a unit separator.
-        package var rows: [String: Row] = [:]
+        package var rows: ExactDictionary<Row> = [:]
 
         package func key(of row: [[UInt8]?]) -> String {
             self.primaryKey.map { index in
-                index < row.count ? row[index].map { String(decoding: $0, as: UTF8.self) } ?? "" : ""
+                index < row.count ? row[index].map(Self.text) ?? "" : ""
             }.joined(separator: "\u{1f}")
+        }
+
+        /// Bytes that are no text are told apart all the same.
+        private static func text(_ bytes: [UInt8]) -> String {
+            String(validating: bytes, as: UTF8.self) ?? "\\x" + bytes.map { String($0, radix: 16) }.joined(separator: ".")
         }
     }
 
@@ -53,7 +59,7 @@ package struct ClientReplica: Sendable {
         package var changes: [Change]
     }
 
-    package private(set) var tables: [String: Table] = [:]
+    package private(set) var tables: ExactDictionary<Table> = [:]
     private var names: [UInt32: String] = [:]
     /// Where the client resumes.
     package private(set) var position: LSN?
@@ -62,7 +68,7 @@ package struct ClientReplica: Sendable {
     /// Changes applied since the beginning, snapshots excluded.
     package private(set) var changeCount = 0
     /// Subscriptions whose data has arrived whole.
-    package private(set) var delivered: Set<String> = []
+    package private(set) var delivered: ExactSet = []
     package private(set) var migrations: [String] = []
     /// Ids of transactions seen, while ``remembersTransactions`` is set; to find what came twice.
     package private(set) var seen: Set<UInt64> = []

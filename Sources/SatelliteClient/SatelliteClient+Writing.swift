@@ -1,3 +1,4 @@
+import ExactText
 import Foundation
 import NIOCore
 import Satellite
@@ -96,7 +97,7 @@ extension SatelliteClient {
         switch write {
         case .insert(let name, let values):
             let table = try self.table(name, replica)
-            if let unknown = values.keys.first(where: { !table.columns.contains($0) }) {
+            if let unknown = values.keys.first(where: { !table.columns.containsExactly($0) }) {
                 throw Failure("no column \(unknown) in \(name)")
             }
             var insert = Electric_Satellite_SatOpInsert()
@@ -108,7 +109,7 @@ extension SatelliteClient {
             guard let present = table.rows[key] else { throw Failure("no row \(key) in \(name)") }
             var next = present.values
             for (column, value) in values {
-                guard let index = table.columns.firstIndex(of: column) else {
+                guard let index = table.columns.firstIndexExactly(of: column) else {
                     throw Failure("no column \(column) in \(name)")
                 }
                 next[index] = value.map { Array($0.utf8) }

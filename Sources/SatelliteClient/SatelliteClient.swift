@@ -1,3 +1,4 @@
+import ExactText
 import Foundation
 import NIOCore
 import NIOPosix
@@ -40,7 +41,7 @@ package final class SatelliteClient: Sendable {
         var acknowledging: Acknowledging
         var unacknowledged = 0
         var isWritable = false
-        var sentRelations: Set<String> = []
+        var sentRelations: ExactSet = []
         var nextLSN: UInt32
         var lastTimestamp: UInt64 = 0
         var ending: String?

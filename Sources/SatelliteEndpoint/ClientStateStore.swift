@@ -1,3 +1,4 @@
+import ExactText
 import Logging
 import NIOCore
 import PostgresClient
@@ -233,7 +234,7 @@ package final class ClientStateStore: Sendable {
 
     /// The changes of a batch without checkpoints that a later one of the same client replaces.
     static func coalesced(_ batch: [Pending]) -> [Pending] {
-        var seen = Set<String>()
+        var seen = ExactSet()
         var kept: [Pending] = []
         for item in batch.reversed() {
             switch item.change {
@@ -250,7 +251,7 @@ package final class ClientStateStore: Sendable {
     private func write(_ changes: [Pending]) async {
         guard !changes.isEmpty, let problem = await self.writeInTime(changes) else { return }
         var clients: [String] = []
-        var known = Set<String>()
+        var known = ExactSet()
         for item in changes where known.insert(item.clientID).inserted { clients.append(item.clientID) }
         guard case .refused = problem, clients.count > 1 else {
             self.state.withLock { $0.dropped += UInt64(changes.count) }
@@ -259,7 +260,7 @@ package final class ClientStateStore: Sendable {
                 metadata: ["error": "\(problem)", "changes": "\(changes.count)", "clients": "\(clients.count)"])
             return
         }
-        let firstHalf = Set(clients.prefix(clients.count / 2))
+        let firstHalf = ExactSet(clients.prefix(clients.count / 2))
         await self.write(changes.filter { firstHalf.contains($0.clientID) })
         await self.write(changes.filter { !firstHalf.contains($0.clientID) })
     }

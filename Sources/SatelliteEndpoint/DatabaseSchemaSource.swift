@@ -1,4 +1,5 @@
 import Catalog
+import ExactText
 import Logging
 import PostgresClient
 import Satellite
@@ -113,12 +114,12 @@ package struct DatabaseSchemaSource: SchemaSource {
 
     private func assemble(tables: [SatelliteTable], migrations: QueryResult) -> LoadedSchema {
         var captured: [Captured] = []
-        var versions = Set<String>()
+        var versions = ExactSet()
         for row in migrations.rows {
             guard let xid = row[0].flatMap({ UInt64($0) }), let label = row[1], let query = row[3] else { continue }
             versions.insert(label)
             if let version = row[4] { versions.insert(version) }
-            if captured.last?.label == label {
+            if captured.last?.label.isExactly(label) == true {
                 captured[captured.count - 1].queries.append(query)
             } else {
                 captured.append(
@@ -127,7 +128,7 @@ package struct DatabaseSchemaSource: SchemaSource {
             }
         }
         var builder = MigrationBuilder()
-        let byName = Dictionary(tables.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = ExactDictionary(firstOf: tables.map { ($0.name, $0) })
         var built: [SatelliteMigration] = []
         for item in captured {
             do {
@@ -156,7 +157,7 @@ package struct DatabaseSchemaSource: SchemaSource {
         for (index, row) in rows.rows.enumerated() {
             guard let label = row[1], let query = row[3] else { continue }
             queries.append(query)
-            if index + 1 < rows.rowCount, rows[index + 1, 1] == label { continue }
+            if index + 1 < rows.rowCount, rows[index + 1, 1]?.isExactly(label) == true { continue }
             defer { queries = [] }
             let result = try builder.build(version: try MigrationVersion(label), queries: queries)
             let migration = result.migration(for: dialect)
@@ -173,7 +174,7 @@ package struct DatabaseSchemaSource: SchemaSource {
 /// The catalogue's migrations in the protocol's messages.
 enum MigrationMapping {
     static func migration(
-        _ result: MigrationBuilder.Result, _ xid: UInt64, _ timestamp: UInt64, tables: [String: SatelliteTable]
+        _ result: MigrationBuilder.Result, _ xid: UInt64, _ timestamp: UInt64, tables: ExactDictionary<SatelliteTable>
     ) -> SatelliteMigration {
         var touched: [SatelliteTable] = []
         for operation in result.sqlite.operations + result.postgresql.operations {

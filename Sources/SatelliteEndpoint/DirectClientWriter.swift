@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import Satellite
 import WriteBack
@@ -35,7 +36,7 @@ package struct DirectClientWriter: ClientWriter {
 
     private static func writeChange(_ change: ClientChange) -> WriteChange {
         var columns: [WriteChange.Column] = []
-        var modified = Set<String>()
+        var modified = ExactSet()
         for (index, column) in change.table.columns.enumerated() {
             switch change.values[index] {
             case .absent: continue

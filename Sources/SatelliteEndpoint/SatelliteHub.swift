@@ -1,4 +1,5 @@
 import ChangeFeed
+import ExactText
 import Logging
 import NIOCore
 import PostgresWire
@@ -15,7 +16,7 @@ package final class SatelliteHub: Sendable {
         var fanouts: [ObjectIdentifier: LoopFanout] = [:]
         var wheels: [ObjectIdentifier: PingWheel] = [:]
         /// The connection of each authenticated client.
-        var clients: [String: ConnectionReference] = [:]
+        var clients: ExactDictionary<ConnectionReference> = [:]
         /// Prepared readers of recent large transactions.
         var largeReaders: [(position: LSN, reader: LargeTransactionReader)] = []
         /// Rises with each ``SatelliteHub/reset()``: what was read before belongs to another history.

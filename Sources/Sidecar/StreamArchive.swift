@@ -1,5 +1,6 @@
 import Configuration
 import DurableStreams
+import ExactText
 import Foundation
 import NIOCore
 import Observability
@@ -117,7 +118,7 @@ package struct StreamArchive: ~Copyable {
     /// Writes the document piece by piece: no more than one append is in memory.
     package borrowing func export(names: [String], version: String, write: (String) throws -> Void) throws {
         let all = self.listings()
-        for name in names where !all.contains(where: { $0.view.name == name }) {
+        for name in names where !all.contains(where: { $0.view.name.isExactly(name) }) {
             throw Failure(description: "There is no stream named \(name).")
         }
         let encoder = JSONEncoder()
@@ -131,7 +132,7 @@ package struct StreamArchive: ~Copyable {
             "server_version":\(try json(version)),"streams":[
             """)
         var isFirst = true
-        for listing in all where names.isEmpty || names.contains(listing.view.name) {
+        for listing in all where names.isEmpty || names.containsExactly(listing.view.name) {
             try write(isFirst ? "\n" : ",\n")
             isFirst = false
             let view = listing.view
@@ -196,10 +197,10 @@ package struct StreamArchive: ~Copyable {
         var document = try StreamImport.document(data)
         // Why first: what is over would stand in the way of a stream with its name.
         self.directory.sweep(now: self.now)
-        var existing: [String: StreamListing] = [:]
+        var existing: ExactDictionary<StreamListing> = [:]
         for listing in self.directory.list(now: self.now) { existing[listing.view.name] = listing }
         var report = ImportReport()
-        var seen = Set<String>()
+        var seen = ExactSet()
         var wanted: [Document.Stream] = []
         var need = ImportNeed(
             self.directory.statistics.payloadBytes, totalLimit: self.totalLimit, streamLimit: self.streamLimit)

@@ -1,5 +1,6 @@
 import Configuration
 import DurableStreams
+import ExactText
 import Foundation
 import HTTPServer
 import Identity
@@ -216,7 +217,7 @@ final class StreamServer: Sendable {
 
     /// Whether a stream is a client's: there, and not one that the service keeps for itself.
     static func isListed(_ listing: StreamListing) -> Bool {
-        !listing.isSoftDeleted && !listing.view.name.hasPrefix(StreamNameRules.reservedSegment + "/")
+        !listing.isSoftDeleted && !listing.view.name.hasExactPrefix(StreamNameRules.reservedSegment + "/")
     }
 
     /// The listing that the admin route and `penstock streams list --json` give, sorted by name.

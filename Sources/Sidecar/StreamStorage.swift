@@ -53,6 +53,7 @@ enum StreamStorage {
         let bounds = settings.limits.payload(in: settings.storage.mode)
         configuration.limits.totalBytes = bounds.total.map { UInt64($0.bytes) }
         configuration.limits.streamBytes = bounds.stream.map { UInt64($0.bytes) }
+        configuration.limits.producers = settings.limits.maximumProducers
         // Why not the default: it counts jobs of a thread each. Here all that waits shares a sync, so far more may wait
         // at no cost; who asks for another number gets just that.
         if settings.limits.maximumStorageJobs != StreamServerSettings.Limits().maximumStorageJobs {

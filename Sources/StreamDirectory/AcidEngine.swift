@@ -16,6 +16,8 @@ struct AcidChange: Sendable {
     /// Where the payload ends.
     var payloadEnd: UInt64
     var messageCount: Int
+    /// Those of the stream itself that the change has moved.
+    var producers: [AcidProducer] = []
 }
 
 /// The storage of the mode `acid`: LMDB environments, each with one thread that commits what waits in one transaction.
@@ -165,34 +167,62 @@ final class AcidEngine: Sendable {
 
     // MARK: - Reading
 
-    /// Appends of a stream up to `cap`, copied and checked.
+    /// Appends of a stream up to `cap`: the first ones copied and checked, what goes beyond a bound as a slice, so that
+    /// readers who are slow hold no memory.
     func read(
         _ identity: StreamIdentity, environment: UInt8, upTo cap: UInt64,
         into gathering: inout StreamDirectory.Gathering
     ) throws(StreamError) {
-        let environment = self.shards[Int(environment)].environment
+        let shard = self.shards[Int(environment)]
+        let environment = shard.environment
         var isDamaged = false
         let start = gathering.position
         var result = gathering
+        // Until the slice does so itself.
+        shard.hold(identity.rawValue)
+        defer { shard.release(identity.rawValue) }
         do throws(LMDBEnvironment.Fault) {
             try environment.read { transaction throws(LMDBEnvironment.Fault) in
+                /// Where the rest begins, and where the append there ends.
+                var rest: (start: UInt64, firstEnd: UInt64)?
                 try environment.forEach(
                     environment.records, from: LMDBEnvironment.key(identity.rawValue, start + 1), in: transaction
                 ) { key, value, _ in
                     guard LMDBEnvironment.number(key, at: 0) == identity.rawValue else { return false }
-                    let end = min(LMDBEnvironment.number(key, at: 1), cap)
+                    let recordEnd = LMDBEnvironment.number(key, at: 1)
+                    let end = min(recordEnd, cap)
                     guard end <= result.wanted || result.isEmpty else { return false }
-                    guard let append = Self.append(value), UInt64(append.count) <= LMDBEnvironment.number(key, at: 1),
-                        LMDBEnvironment.number(key, at: 1) - UInt64(append.count) <= result.position
+                    let isLarge = end - min(result.position, end) > UInt64(RecordSlice.eagerCount)
+                    guard let append = Self.append(value, isChecked: isLarge), UInt64(append.count) <= recordEnd,
+                        recordEnd - UInt64(append.count) <= result.position, result.position < end
                     else {
                         isDamaged = true
                         return false
                     }
-                    let first = LMDBEnvironment.number(key, at: 1) - UInt64(append.count)
+                    let first = recordEnd - UInt64(append.count)
+                    if first < result.position, result.looksBehind {
+                        result.begins(
+                            behind: UnsafeRawBufferPointer(rebasing: append[..<Int(result.position - first)]))
+                    }
+                    guard !isLarge, end - start <= UInt64(RecordSlice.eagerCount) else {
+                        rest = (result.position, end)
+                        return false
+                    }
                     let part = append[Int(result.position - first)..<Int(end - first)]
                     result.add(.bytes(ByteBuffer(bytes: UnsafeRawBufferPointer(rebasing: part))), end: end)
                     return end < cap
                 }
+                guard let rest, !isDamaged else { return }
+                var end = rest.firstEnd
+                if cap <= result.wanted {
+                    end = cap
+                } else if let last = try environment.lastKey(
+                    environment.records, upTo: LMDBEnvironment.key(identity.rawValue, result.wanted), in: transaction),
+                    last.0 == identity.rawValue
+                {
+                    end = max(end, last.1)
+                }
+                result.add(.records(RecordSlice(shard, identity.rawValue, rest.start..<end)), end: end)
             }
         } catch {
             throw StreamError(error.storeError(environment.path))
@@ -203,9 +233,12 @@ final class AcidEngine: Sendable {
     }
 
     /// The bytes of a record, or nil when they fail their checksum.
-    private static func append(_ value: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+    ///
+    /// - Parameter isChecked: It is known, or will be seen, whether they do.
+    static func append(_ value: UnsafeRawBufferPointer, isChecked: Bool = false) -> UnsafeRawBufferPointer? {
         guard value.count >= 8 else { return nil }
         let bytes = UnsafeRawBufferPointer(rebasing: value[8...])
+        if isChecked { return bytes }
         let checksum = UInt32(littleEndian: value.loadUnaligned(fromByteOffset: 0, as: UInt32.self))
         return penstock_crc32c(0, bytes.baseAddress, bytes.count) == checksum ? bytes : nil
     }
@@ -277,63 +310,5 @@ final class AcidEngine: Sendable {
                 .corrupt, "an append fails its checksum", file: environment.path, offset: position ?? start)
         }
         return nil
-    }
-}
-
-/// Reads what environments hold.
-struct AcidRecovery {
-    private var entries: [UInt64: StreamEntry] = [:]
-    private var nextIdentity: UInt64 = 1
-
-    /// Takes in the streams of one environment; returns whose records are still to be removed.
-    mutating func read(_ environment: LMDBEnvironment, number: UInt8) throws(StoreError) -> [UInt64] {
-        var found: [StreamEntry] = []
-        var garbage: [UInt64] = []
-        var next: UInt64 = 1
-        var isDamaged = false
-        do throws(LMDBEnvironment.Fault) {
-            try environment.read { transaction throws(LMDBEnvironment.Fault) in
-                try environment.forEach(environment.streams, from: LMDBEnvironment.key(0), in: transaction) {
-                    key, value, _ in
-                    let identity = LMDBEnvironment.number(key, at: 0)
-                    var bytes = ByteBuffer(bytes: value)
-                    if identity == 0 {
-                        next = bytes.readInteger(endianness: .little) ?? 1
-                        return true
-                    }
-                    guard let state = StreamState(decoding: &bytes), state.identity.rawValue == identity else {
-                        isDamaged = true
-                        return false
-                    }
-                    let entry = StreamEntry(state: state, hash: StreamDirectory.hash(state.name), source: nil)
-                    entry.environment = number
-                    entry.checkpointedTail = state.tail
-                    found.append(entry)
-                    return true
-                }
-                try environment.forEach(environment.garbage, from: LMDBEnvironment.key(0), in: transaction) {
-                    key, _, _ in
-                    garbage.append(LMDBEnvironment.number(key, at: 0))
-                    return true
-                }
-            }
-        } catch {
-            throw error.storeError(environment.path)
-        }
-        if isDamaged { throw StoreError(.corrupt, "a stream's state cannot be read", file: environment.path) }
-        for entry in found { self.entries[entry.state.identity.rawValue] = entry }
-        self.nextIdentity = max(self.nextIdentity, next, (found.last?.state.identity.rawValue ?? 0) + 1)
-        return garbage
-    }
-
-    func finished() throws(StoreError) -> RecoveredStreams {
-        for entry in self.entries.values {
-            guard let fork = entry.state.configuration.fork else { continue }
-            guard let source = self.entries[fork.source.rawValue] else {
-                throw StoreError(.corrupt, "the source of a fork is missing")
-            }
-            entry.source = source
-        }
-        return RecoveredStreams(entries: Array(self.entries.values), dirty: [], nextIdentity: self.nextIdentity)
     }
 }

@@ -1,6 +1,7 @@
 import CLMDB
 import CStoreSupport
 import DurableStreams
+import ExactText
 import NIOCore
 import StreamStore
 import Synchronization
@@ -11,6 +12,8 @@ final class AcidShard: Sendable {
         var waiting: [Change] = []
         /// Streams whose records are still to be removed.
         var garbage: [UInt64]
+        /// Streams whose records somebody reads, and how many do.
+        var holds: [UInt64: Int] = [:]
         /// Streams that were read, and from when on their countdown is to be written down.
         var touches: [UInt64: UInt64] = [:]
         /// Streams that were trimmed, and up to where their records are to be removed.
@@ -20,6 +23,12 @@ final class AcidShard: Sendable {
         var thread: StoreThread?
         var isFull = false
         var commits = CommitStatistics()
+
+        /// A stream whose records can be removed now.
+        var nextGarbage: UInt64? { self.garbage.last { self.holds[$0] == nil } }
+
+        /// A stream that was trimmed and whose records can be removed now.
+        var nextFloor: UInt64? { self.floors.keys.first { self.holds[$0] == nil } }
     }
 
     let environment: LMDBEnvironment
@@ -69,6 +78,20 @@ final class AcidShard: Sendable {
         self.signal.raise()
     }
 
+    /// Keeps the records of a stream from being removed until ``release(_:)``.
+    func hold(_ identity: UInt64) {
+        self.state.withLock { $0.holds[identity, default: 0] += 1 }
+    }
+
+    func release(_ identity: UInt64) {
+        let isGarbage = self.state.withLock { state in
+            let count = state.holds[identity] ?? 1
+            state.holds[identity] = count > 1 ? count - 1 : nil
+            return count <= 1 && !(state.garbage.isEmpty && state.floors.isEmpty)
+        }
+        if isGarbage { self.signal.raise() }
+    }
+
     /// Commits what waits and ends the thread. Throws when something could not be committed.
     func stop() throws(StoreError) {
         let thread = self.state.withLock { state in
@@ -100,7 +123,7 @@ final class AcidShard: Sendable {
                 nextTouches = clock.now + interval * 0.6
             }
             let (hasWork, hasGarbage, isStopping, isFull) = self.state.withLock {
-                (!$0.waiting.isEmpty, !$0.garbage.isEmpty || !$0.floors.isEmpty, $0.isStopping, $0.isFull)
+                (!$0.waiting.isEmpty, $0.nextGarbage != nil || $0.nextFloor != nil, $0.isStopping, $0.isFull)
             }
             if isStopping { return }
             if isFull {
@@ -149,7 +172,9 @@ final class AcidShard: Sendable {
     func tidyUp() throws(StoreError) {
         self.commitWaiting()
         self.committing.withLock { _ in self.storeTouches() }
-        while self.state.withLock({ $0.failure == nil && !$0.isFull && !($0.garbage.isEmpty && $0.floors.isEmpty) }) {
+        while self.state.withLock({
+            $0.failure == nil && !$0.isFull && ($0.nextGarbage != nil || $0.nextFloor != nil)
+        }) {
             self.committing.withLock { _ in self.removeGarbage() }
             self.commitWaiting()
         }
@@ -195,10 +220,14 @@ final class AcidShard: Sendable {
     private func commit(_ changes: [Change]) throws(LMDBEnvironment.Fault) {
         var states: [UInt64: StreamState] = [:]
         var removed: Set<UInt64> = []
+        var producers: [UInt64: ExactDictionary<AcidProducer>] = [:]
         var largest: UInt64 = 0
         for change in changes {
             guard let transaction = change.transaction else { continue }
             for state in transaction.states { states[state.identity.rawValue] = state }
+            for producer in transaction.producers {
+                producers[change.entry.state.identity.rawValue, default: [:]][producer.id] = producer
+            }
             for identity in transaction.removed { removed.insert(identity.rawValue) }
             if change.kind == .create { largest = max(largest, change.entry.state.identity.rawValue) }
         }
@@ -227,6 +256,11 @@ final class AcidShard: Sendable {
                 encoded.clear()
                 state.encode(into: &encoded)
                 try environment.put(environment.streams, LMDBEnvironment.key(identity), encoded, in: transaction)
+            }
+            for (identity, moved) in producers where !removed.contains(identity) {
+                for (_, producer) in moved {
+                    try AcidProducers.write(producer, of: identity, environment, in: transaction)
+                }
             }
             for identity in removed {
                 try environment.delete(environment.streams, LMDBEnvironment.key(identity), in: transaction)
@@ -270,24 +304,26 @@ final class AcidShard: Sendable {
 
     /// Removes some records of a stream that is gone.
     private func removeGarbage() {
-        guard let identity = self.state.withLock({ $0.garbage.last }) else { return self.removeTrimmed() }
+        guard let identity = self.state.withLock({ $0.nextGarbage }) else { return self.removeTrimmed() }
         let environment = self.environment
         do throws(LMDBEnvironment.Fault) {
             var isDone = false
             try environment.write { transaction throws(LMDBEnvironment.Fault) in
                 var count = 0
                 isDone = true
-                try environment.forEach(
-                    environment.records, from: LMDBEnvironment.key(identity, 0), in: transaction
-                ) { key, _, cursor throws(LMDBEnvironment.Fault) in
-                    guard LMDBEnvironment.number(key, at: 0) == identity else { return false }
-                    guard count < Self.garbageCount else {
-                        isDone = false
-                        return false
+                for table in [environment.records, environment.producers] {
+                    try environment.forEach(
+                        table, from: LMDBEnvironment.key(identity, 0), in: transaction
+                    ) { key, _, cursor throws(LMDBEnvironment.Fault) in
+                        guard LMDBEnvironment.number(key, at: 0) == identity else { return false }
+                        guard count < Self.garbageCount else {
+                            isDone = false
+                            return false
+                        }
+                        count += 1
+                        try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
+                        return true
                     }
-                    count += 1
-                    try LMDBEnvironment.check(mdb_cursor_del(cursor, 0))
-                    return true
                 }
                 if isDone {
                     try environment.delete(environment.garbage, LMDBEnvironment.key(identity), in: transaction)
@@ -305,7 +341,10 @@ extension AcidShard {
     /// long.
     private func removeTrimmed() {
         // Why not beside what waits: it may be the deletion of a fork without which these records would still be needed.
-        let floors = self.state.withLock { $0.waiting.isEmpty && $0.failure == nil ? $0.floors : [:] }
+        let floors = self.state.withLock { state in
+            guard state.waiting.isEmpty, state.failure == nil else { return [UInt64: UInt64]() }
+            return state.floors.filter { state.holds[$0.key] == nil }
+        }
         guard !floors.isEmpty else { return }
         let environment = self.environment
         var done: [UInt64: UInt64] = [:]

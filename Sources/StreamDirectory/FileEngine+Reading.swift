@@ -43,6 +43,13 @@ extension FileEngine {
                 let bytes = snapshot.bytes.getSlice(
                     at: snapshot.bytes.readerIndex + Int(from - first), length: Int(end - from))
             else { throw StoreError(.corrupt, "a snapshot does not fit its stream", offset: stored.snapshotOffset) }
+            if from > start, gathering.looksBehind {
+                snapshot.bytes.withUnsafeReadableBytes {
+                    gathering.begins(
+                        behind: UnsafeRawBufferPointer(
+                            rebasing: $0[Int(start - stored.base)..<Int(from - stored.base)]))
+                }
+            }
             gathering.add(.bytes(bytes), end: end)
             if end == cap { return }
         }
@@ -66,6 +73,9 @@ extension FileEngine {
             }
         }
         guard end > position else { throw StoreError(.corrupt, "the index does not fit", file: files.index.path) }
+        if position > stored.base, gathering.looksBehind {
+            try self.lookBehind(position, stored, files, &gathering)
+        }
         let byteCount = Int(end - position)
         if byteCount <= self.configuration.verifiedReadLimit,
             let bytes = try self.verified(stored, files, position..<end)
@@ -78,6 +88,23 @@ extension FileEngine {
                 StoreFileSlice(
                     file: stored.lease.map { LeasedFile(files.data, $0) } ?? files.data,
                     offset: position - stored.base, count: byteCount)), end: end)
+    }
+
+    /// Looks at what stands before a position in the append that holds it.
+    private func lookBehind(
+        _ position: UInt64, _ stored: StreamDirectory.StoredPart, _ files: StreamFiles,
+        _ gathering: inout StreamDirectory.Gathering
+    ) throws(StoreError) {
+        let first = try files.firstEntry(endingAfter: position, count: stored.indexCount)
+        let start = first > 0 ? try files.entry(first - 1).end : stored.base
+        guard start < position else { return }
+        func bytes(from start: UInt64) throws(StoreError) -> ByteBuffer {
+            try StoreFileSlice(file: files.data, offset: start - stored.base, count: Int(position - start)).read()
+        }
+        // Why the last one first: that the others are wanted is seldom.
+        let last = try bytes(from: position - 1)
+        let isCandidate = last.readableBytesView.first == UInt8(ascii: ",")
+        (isCandidate ? try bytes(from: start) : last).withUnsafeReadableBytes { gathering.begins(behind: $0) }
     }
 
     /// A range read and checked against its checksums; nil if appends around it are too large for that.

@@ -15,6 +15,7 @@ import StreamStore
 ///
 /// - `streams`: identity → state; 0 → the next identity.
 /// - `records`: identity, end position → CRC-32C (4), messages (4), bytes of the append.
+/// - `producers`: identity, hash of a producer's name → producers (see ``AcidProducers``).
 /// - `garbage`: identities whose records are still to be removed.
 ///
 /// Keys are big-endian, so that they sort as numbers; the numbers in values are little-endian.
@@ -40,6 +41,7 @@ final class LMDBEnvironment: @unchecked Sendable {
     private(set) var streams: MDB_dbi = 0
     private(set) var records: MDB_dbi = 0
     private(set) var garbage: MDB_dbi = 0
+    private(set) var producers: MDB_dbi = 0
     /// Shared by transactions, exclusive for a change of the map's size.
     private let mapLock = UnsafeMutablePointer<pthread_rwlock_t>.allocate(capacity: 1)
     private var mapBytes: Int
@@ -57,7 +59,7 @@ final class LMDBEnvironment: @unchecked Sendable {
         self.mapLock.initialize(to: pthread_rwlock_t())
         pthread_rwlock_init(self.mapLock, nil)
         do throws(Fault) {
-            try Self.check(mdb_env_set_maxdbs(environment, 4))
+            try Self.check(mdb_env_set_maxdbs(environment, 8))
             try Self.check(mdb_env_set_maxreaders(environment, 1024))
             try Self.check(mdb_env_set_mapsize(environment, mapBytes))
             try Self.check(mdb_env_open(environment, path, UInt32(MDB_NOSUBDIR | MDB_NOTLS), 0o600))
@@ -66,13 +68,13 @@ final class LMDBEnvironment: @unchecked Sendable {
             self.mapBytes = info.me_mapsize
             var tables: [MDB_dbi] = []
             try self.write { transaction throws(Fault) in
-                for name in ["streams", "records", "garbage"] {
+                for name in ["streams", "records", "garbage", "producers"] {
                     var table: MDB_dbi = 0
                     try Self.check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE), &table))
                     tables.append(table)
                 }
             }
-            (self.streams, self.records, self.garbage) = (tables[0], tables[1], tables[2])
+            (self.streams, self.records, self.garbage, self.producers) = (tables[0], tables[1], tables[2], tables[3])
             try self.commitAnew()
         } catch {
             throw error.storeError(path)
@@ -268,6 +270,36 @@ final class LMDBEnvironment: @unchecked Sendable {
         try Self.check(code)
         let bytes = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size)
         return (Self.number(bytes, at: 0), Self.number(bytes, at: 1))
+    }
+
+    /// The numbers of the last key that is not after `key`; nil if there is none.
+    func lastKey(
+        _ table: MDB_dbi, upTo key: ByteBuffer, in transaction: OpaquePointer
+    ) throws(Fault) -> (UInt64, UInt64)? {
+        var cursor: OpaquePointer?
+        try Self.check(mdb_cursor_open(transaction, table, &cursor))
+        guard let cursor else { throw Fault(code: EINVAL) }
+        defer { mdb_cursor_close(cursor) }
+        var keyValue = MDB_val()
+        var value = MDB_val()
+        var isExact = false
+        var code = key.withUnsafeReadableBytes { bytes -> Int32 in
+            keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+            let code = mdb_cursor_get(cursor, &keyValue, &value, MDB_SET_RANGE)
+            if code == 0 {
+                isExact = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size).elementsEqual(bytes)
+            }
+            return code
+        }
+        if code == MDB_NOTFOUND {
+            code = mdb_cursor_get(cursor, &keyValue, &value, MDB_LAST)
+        } else if code == 0, !isExact {
+            code = mdb_cursor_get(cursor, &keyValue, &value, MDB_PREV)
+        }
+        if code == MDB_NOTFOUND { return nil }
+        try Self.check(code)
+        let found = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size)
+        return (Self.number(found, at: 0), Self.number(found, at: 1))
     }
 
     static func key(_ numbers: UInt64...) -> ByteBuffer {

@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 
 /// Names in `acid` whose streams are deleted, before that is durable.
 ///
@@ -15,7 +16,7 @@ struct LeavingNames {
         var waiting: [@Sendable () -> Void] = []
     }
 
-    private var names: [String: Leaving] = [:]
+    private var names: ExactDictionary<Leaving> = [:]
 
     /// A stream is deleted.
     mutating func began(_ name: String, environment: UInt8) {

@@ -52,8 +52,14 @@ extension StreamDirectory {
         reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void,
         batch: inout DeliveryBatch
     ) throws(StreamError) {
-        if let error = self.admissionError(byteCount: effect.payloadCount) { throw error }
-        // Why a copy: undone if the storage turns the change away.
+        if let error = self.admissionError(byteCount: effect.payloadCount + entry.state.producerBytes(addedBy: effect)) {
+            throw error
+        }
+        let producerBytes = entry.state.producerBytes
+        defer {
+            let change = entry.state.producerBytes - producerBytes
+            if change != 0 { self.producerBytes.wrappingAdd(change, ordering: .relaxed) }
+        }
         switch self.engine {
         case .memory:
             entry.state.apply(effect)
@@ -78,14 +84,14 @@ extension StreamDirectory {
             shard.markDirty(entry)
             self.began(change)
         case .acid(let engine):
-            entry.state.apply(effect)
+            let producers = entry.applyKeepingProducersApart(effect)
             let change = Change(
                 .append, entry: entry, tail: entry.state.tail, isClosed: entry.state.isClosed,
                 payloadCount: effect.payloadCount, messageCount: effect.messageCount, target: target,
                 completion: StreamCompletion(.append(reply, entry.state.outcome(of: effect))),
                 transaction: AcidChange(
-                    environment: entry.environment, states: [entry.stateToStore], removed: [], payload: body,
-                    payloadEnd: entry.state.tail, messageCount: effect.messageCount))
+                    environment: entry.environment, states: [entry.stateToCommit], removed: [], payload: body,
+                    payloadEnd: entry.state.tail, messageCount: effect.messageCount, producers: producers))
             self.began(change)
             engine.submit(change)
         }
@@ -94,7 +100,9 @@ extension StreamDirectory {
     }
 
     var appendLimits: AppendLimits {
-        self.configuration.limits.streamBytes.map { AppendLimits(maximumStreamBytes: $0) } ?? AppendLimits()
+        let limits = self.configuration.limits
+        return AppendLimits(
+            maximumStreamBytes: limits.streamBytes ?? StreamOffset.maximumPosition, maximumProducers: limits.producers)
     }
 
     static var notFound: StreamError { StreamError(.notFound, "There is no such stream.") }

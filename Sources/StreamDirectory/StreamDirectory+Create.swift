@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import StreamStore
 import Synchronization
@@ -12,7 +13,7 @@ extension StreamDirectory {
     }
 
     /// Creates a stream, with first content and closed if so asked, or confirms that one like it is there. Replies when
-    /// that is durable. Blocks on the disk only for a fork with a sub-offset into data that no longer lies in memory.
+    /// that is durable. Blocks on the disk only for a fork at an offset into data that no longer lies in memory.
     package func create(
         _ name: String, _ request: CreateRequest, now: UInt64, target: (any CompletionTarget)? = nil,
         reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void
@@ -87,7 +88,8 @@ extension StreamDirectory {
             let sourceState = source.map { source in self.shard(of: source).withLock { source.state } }
             let plan = try request.planFork(from: sourceState)
             guard let source else { throw Self.notFound }
-            let configuration = plan.configuration(position: try self.position(of: plan, in: source))
+            let configuration = plan.configuration(
+                position: try self.position(of: plan, in: source, tail: sourceState?.tail ?? 0))
             return try self.withShards(of: [hash, source.hash]) { () throws(StreamError) -> Obstacle? in
                 // Between the look ahead and here a plain creation may have come; the source cannot have gone.
                 if let existing = shard.table[name, hash], self.isExpired(existing, now: now) {
@@ -126,9 +128,18 @@ extension StreamDirectory {
         }
     }
 
-    /// Where a fork leaves its source: reads one append for a sub-offset.
-    private func position(of plan: ForkPlan, in source: StreamEntry) throws(StreamError) -> UInt64 {
-        guard plan.hasSubOffset else { return plan.anchor }
+    /// Where a fork leaves its source: reads one append for a sub-offset, and for an offset among the messages of JSON.
+    private func position(
+        of plan: ForkPlan, in source: StreamEntry, tail: UInt64
+    ) throws(StreamError) -> UInt64 {
+        guard plan.hasSubOffset else {
+            // Why not for the tail: it may not be durable yet, and it is where a message ends.
+            guard plan.contentType.isJSON, plan.request.offset != nil, plan.anchor > 0, plan.anchor < tail else {
+                return plan.anchor
+            }
+            _ = try self.reading(of: source, from: plan.anchor, limit: 1)
+            return plan.anchor
+        }
         // What is not durable yet, nobody can have an offset of.
         let reading = try self.reading(of: source, from: plan.anchor, limit: 1)
         guard plan.needsBytes else { return try plan.position(nextAppendEnd: reading.end, bytes: nil) }
@@ -181,7 +192,7 @@ extension StreamDirectory {
         if case .acid(let engine) = self.engine {
             entry.environment = source?.environment ?? engine.environment(for: name)
             var states = [state]
-            if var parent = source?.stateToStore {
+            if var parent = source?.stateToCommit {
                 parent.forkCount += 1
                 states.append(parent)
             }
@@ -227,7 +238,7 @@ extension StreamDirectory {
 
 /// One copy of each content type that streams have, up to a number.
 final class ContentTypePool: Sendable {
-    private let types = Mutex<[String: ContentType]>([:])
+    private let types = Mutex<ExactDictionary<ContentType>>([:])
     private static let limit = 1024
 
     func shared(_ type: ContentType) -> ContentType {

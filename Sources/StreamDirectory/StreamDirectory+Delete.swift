@@ -59,7 +59,7 @@ extension StreamDirectory {
             var transaction: AcidChange?
             if case .acid = self.engine {
                 let states = steps.compactMap { entry, step -> StreamState? in
-                    var state = entry.stateToStore
+                    var state = entry.stateToCommit
                     switch step {
                     case .softDelete: state.isSoftDeleted = true
                     case .release: state.forkCount -= 1
@@ -138,6 +138,8 @@ extension StreamDirectory {
             self.shard(of: entry).table.remove(entry)
             let count = entry.state.tail - entry.floor
             if count > 0 { self.totalBytes.wrappingSubtract(count, ordering: .relaxed) }
+            let producers = entry.state.producerBytes
+            if producers > 0 { self.producerBytes.wrappingSubtract(producers, ordering: .relaxed) }
         }
     }
 }

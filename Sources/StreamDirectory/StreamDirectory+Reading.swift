@@ -10,7 +10,7 @@ extension StreamDirectory {
     /// life of a stream with a sliding lifetime. May block for a short read of an index or a small file; large ranges
     /// are given as slices of files.
     ///
-    /// - Returns: a reading that is empty at the tail; `invalidOffset` beyond it.
+    /// - Returns: a reading that is empty at the tail; `invalidOffset` beyond it, and inside a message of JSON.
     package func read(
         _ name: String, identity: StreamIdentity? = nil, from position: UInt64, limit: Int, now: UInt64
     ) -> Result<StreamReading, StreamError> {
@@ -36,10 +36,27 @@ extension StreamDirectory {
             return StreamReading(view: view, start: position, end: position, pieces: [])
         }
         let end = min(view.tail, position &+ UInt64(max(limit, 1)))
-        var gathering = Gathering(position: position, wanted: end < position ? view.tail : end)
+        var gathering = Gathering(
+            position: position, wanted: end < position ? view.tail : end,
+            holdsMessages: view.contentType.isJSON && position > 0)
         try self.gather(from: entry, upTo: view.tail, into: &gathering)
+        if gathering.isInsideMessage { throw Self.insideMessage }
         return StreamReading(
             view: view, start: position, end: gathering.position, pieces: gathering.finished())
+    }
+
+    /// Whether a position is one that a stream can be read from: not beyond the tail, nor inside a message. May block
+    /// as a read does.
+    package func checkPosition(_ position: UInt64, in view: StreamView, now: UInt64) throws(StreamError) {
+        guard position <= view.tail else {
+            throw StreamError(.invalidOffset, "The offset lies beyond the tail.", tail: view.tailOffset)
+        }
+        guard view.contentType.isJSON, position > 0, position < view.tail else { return }
+        _ = try self.read(view.name, identity: view.identity, from: position, limit: 1, now: now).get()
+    }
+
+    private static var insideMessage: StreamError {
+        StreamError(.invalidOffset, "The offset lies inside a message.")
     }
 
     /// What one reading has so far.
@@ -50,10 +67,23 @@ extension StreamDirectory {
         let wanted: UInt64
         private(set) var pieces: [StreamPiece] = []
         private var smallCount = 0
+        /// It is of JSON, and must not begin inside a message.
+        private let holdsMessages: Bool
+        private(set) var isInsideMessage = false
 
-        init(position: UInt64, wanted: UInt64) {
+        init(position: UInt64, wanted: UInt64, holdsMessages: Bool = false) {
             self.position = position
             self.wanted = wanted
+            self.holdsMessages = holdsMessages
+        }
+
+        /// Whether ``begins(behind:)`` is to be called where the first piece is not all of its append.
+        var looksBehind: Bool { self.holdsMessages && self.isEmpty }
+
+        /// The reading begins inside an append; `skipped` is what stands in it before.
+        mutating func begins(behind skipped: UnsafeRawBufferPointer) {
+            guard self.looksBehind, !skipped.isEmpty else { return }
+            if !StoredMessages.endWithMessage(skipped) { self.isInsideMessage = true }
         }
 
         var isEmpty: Bool { self.pieces.isEmpty }
@@ -171,6 +201,11 @@ extension StreamDirectory {
                 let end = min(item.end, cap)
                 guard end <= gathering.wanted || gathering.isEmpty else { return }
                 let skipped = Int(gathering.position - start)
+                if skipped > 0, gathering.looksBehind {
+                    item.bytes.withUnsafeReadableBytes {
+                        gathering.begins(behind: UnsafeRawBufferPointer(rebasing: $0[..<skipped]))
+                    }
+                }
                 guard
                     let bytes = item.bytes.getSlice(
                         at: item.bytes.readerIndex + skipped, length: Int(end - start) - skipped)

@@ -31,6 +31,8 @@ package final class StreamDirectory: Sendable {
     let waitingBytes = Atomic<Int>(0)
     /// Payload bytes of all streams, of forks their own.
     let totalBytes: Atomic<UInt64>
+    /// What all producers take in memory, roughly.
+    let producerBytes: Atomic<Int>
     /// Payload bytes in memory until a checkpoint puts them away.
     let tailBytes = Atomic<Int>(0)
     let refusedCount = Atomic<UInt64>(0)
@@ -89,9 +91,11 @@ package final class StreamDirectory: Sendable {
         self.nextIdentity = Atomic(max(recovered.nextIdentity, now << 20, 1))
         var total: UInt64 = 0
         var tails = 0
+        var producers = 0
         for entry in recovered.entries {
             entry.trimming?.earliest = entry.state.earliest
             total += entry.state.tail - entry.floor
+            producers += entry.state.producerBytes
             tails += Int(entry.state.tail - entry.checkpointedTail)
             entry.flags.insert(.isVisible)
             // A stored countdown begins ahead of itself; here it begins now.
@@ -102,6 +106,7 @@ package final class StreamDirectory: Sendable {
             entry.durableTail = entry.state.tail
         }
         self.totalBytes = Atomic(total)
+        self.producerBytes = Atomic(producers)
         if case .files = engine { self.tailBytes.store(tails, ordering: .relaxed) }
         for entry in recovered.entries {
             let shard = self.shard(of: entry)
@@ -182,7 +187,8 @@ package final class StreamDirectory: Sendable {
             return StreamError(.unavailable, "Too many changes are waiting for the disk.", retryAfterSeconds: 1)
         }
         if let limit = limits.totalBytes, byteCount > 0,
-            self.totalBytes.load(ordering: .relaxed) + UInt64(byteCount) > limit
+            self.totalBytes.load(ordering: .relaxed) + UInt64(byteCount)
+                + UInt64(max(0, self.producerBytes.load(ordering: .relaxed))) > limit
         {
             return StreamError(.payloadTooLarge, "All streams together would exceed their limit.")
         }

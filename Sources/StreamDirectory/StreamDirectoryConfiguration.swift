@@ -24,7 +24,8 @@ package enum StorageMode: Hashable, Sendable {
 
 /// Bounds. Reaching one refuses the request at hand and nothing else.
 package struct StreamDirectoryLimits: Sendable {
-    /// Most payload bytes over all streams (413); nil for no bound. Meant for streams in memory.
+    /// Most payload bytes over all streams, with what their producers take (413); nil for no bound. Meant for streams in
+    /// memory.
     package var totalBytes: UInt64?
     /// Most payload bytes of one stream (413); nil for no bound.
     package var streamBytes: UInt64?
@@ -37,10 +38,13 @@ package struct StreamDirectoryLimits: Sendable {
     package var tailBytes: Int
     /// Open stream files; more are opened and closed as needed.
     package var openStreams: Int
+    /// Producers remembered for one stream (429).
+    package var producers: Int
 
     package init(
         totalBytes: UInt64? = nil, streamBytes: UInt64? = nil, waitingChanges: Int = 65_536,
-        waitingBytes: Int = 64 << 20, tailBytes: Int = 256 << 20, openStreams: Int = 512
+        waitingBytes: Int = 64 << 20, tailBytes: Int = 256 << 20, openStreams: Int = 512,
+        producers: Int = 10_000
     ) {
         self.totalBytes = totalBytes
         self.streamBytes = streamBytes
@@ -48,6 +52,7 @@ package struct StreamDirectoryLimits: Sendable {
         self.waitingBytes = waitingBytes
         self.tailBytes = tailBytes
         self.openStreams = openStreams
+        self.producers = producers
     }
 }
 

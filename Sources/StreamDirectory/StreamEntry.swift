@@ -83,6 +83,28 @@ final class StreamEntry: @unchecked Sendable {
         state.touch(at: self.storedTouch)
         return state
     }
+    /// `acid`: the state as a transaction writes it. Without producers, so that no copy of them is made either.
+    var stateToCommit: StreamState {
+        var state = self.state.withoutProducers
+        state.touch(at: self.storedTouch)
+        return state
+    }
+
+    /// `acid`: takes over an append; returns which producers its transaction writes.
+    func applyKeepingProducersApart(_ effect: AppendEffect) -> [AcidProducer] {
+        let forgotten = effect.forgetsIdleProducers ? self.state.forgettableProducers(at: effect.at) : []
+        self.state.apply(effect)
+        guard let claim = effect.claim else { return [] }
+        let wereApart = self.state.keepsProducersApart
+        self.state.keepsProducersApart = true
+        // What an older version has written into the state is moved with the first change.
+        let written =
+            wereApart
+            ? [AcidProducer(id: claim.id, state: self.state.producers[claim.id])]
+            : self.state.producers.map { AcidProducer(id: $0.key, state: $0.value) }
+        return forgotten.filter { self.state.producers[$0] == nil }.map { AcidProducer(id: $0, state: nil) } + written
+    }
+
     var isVisible: Bool { self.flags.contains(.isVisible) }
     var isRemoved: Bool { self.flags.contains(.isRemoved) }
     var pendingCount: Int { self.live?.pendingCount ?? 0 }

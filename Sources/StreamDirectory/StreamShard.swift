@@ -1,3 +1,4 @@
+import ExactText
 import NIOCore
 import Synchronization
 
@@ -42,7 +43,7 @@ final class StreamShard: @unchecked Sendable {
 extension StreamDirectory {
     static func hash(_ name: String) -> UInt32 {
         var hasher = Hasher()
-        hasher.combine(name)
+        name.hashExactly(into: &hasher)
         return UInt32(truncatingIfNeeded: hasher.finalize())
     }
 

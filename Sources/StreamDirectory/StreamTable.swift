@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 
 /// The streams of one shard by name: open addressing over references, so that a stream costs little beside its own
 /// object.
@@ -13,7 +14,7 @@ struct StreamTable {
         let mask = self.slots.count - 1
         var index = Int(hash) & mask
         while let entry = self.slots[index] {
-            if entry.hash == hash, entry.state.name == name { return entry }
+            if entry.hash == hash, entry.state.name.isExactly(name) { return entry }
             index = (index + 1) & mask
         }
         return nil

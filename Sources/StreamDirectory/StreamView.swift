@@ -23,11 +23,13 @@ package struct StreamView: Sendable {
 package enum StreamPiece: Sendable {
     case bytes(ByteBuffer)
     case file(StoreFileSlice)
+    case records(RecordSlice)
 
     package var count: Int {
         switch self {
         case .bytes(let bytes): bytes.readableBytes
         case .file(let slice): slice.count
+        case .records(let slice): slice.count
         }
     }
 }
@@ -82,7 +84,7 @@ package struct StreamReading: Sendable {
     package var isFinal: Bool { self.isAtTail && self.view.isClosed }
     package var byteCount: Int { Int(self.end - self.start) }
 
-    /// Everything in one buffer. Blocks where pieces lie in files.
+    /// Everything in one buffer. Blocks where pieces are not in memory.
     package func bytes() throws(StoreError) -> ByteBuffer {
         if self.pieces.count == 1, case .bytes(let bytes) = self.pieces[0] { return bytes }
         var all = ByteBufferAllocator().buffer(capacity: self.byteCount)
@@ -90,6 +92,7 @@ package struct StreamReading: Sendable {
             switch piece {
             case .bytes(let bytes): all.writeImmutableBuffer(bytes)
             case .file(let slice): all.writeImmutableBuffer(try slice.read())
+            case .records(let slice): all.writeImmutableBuffer(try slice.read(from: 0, count: slice.count))
             }
         }
         return all

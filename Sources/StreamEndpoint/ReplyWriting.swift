@@ -54,7 +54,7 @@ extension HTTPResponder {
             case nil: return self.reply(response.httpReply)
             case .bytes(let bytes):
                 return self.reply(HTTPReply(status: response.httpStatus, headers: response.httpHeaders, body: bytes))
-            case .file: break
+            case .file, .records: break
             }
         }
         let kept = Int(framing.keptBytes(of: UInt64(reading.byteCount)))
@@ -104,6 +104,9 @@ extension HTTPResponder {
                     var bytes = try slice.read()
                     parts.append(.bytes(bytes.readSlice(length: count) ?? bytes))
                 }
+            case .records(let slice):
+                parts.append(
+                    .pulled(HTTPPulledBytes(count: count) { start, count in try slice.read(from: start, count: count) }))
             }
         }
         if framing == .jsonArray { parts.append(.bytes(ByteBuffer(staticString: framing.suffix))) }

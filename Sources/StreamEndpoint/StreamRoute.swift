@@ -230,9 +230,7 @@ package final class StreamRoute: Sendable {
             case .at(let offset): position = offset.position
             }
             if let live = query.live {
-                guard position <= view.tail else {
-                    throw StreamError(.invalidOffset, "The offset lies beyond the tail.", tail: view.tailOffset)
-                }
+                try directory.checkPosition(position, in: view, now: now)
                 guard position >= view.earliest else { throw StreamState.offsetGone(earliest: view.earliest) }
                 let place = LivePlace(
                     name: name, view: view, position: position, isNow: query.start == .now,

@@ -1,3 +1,4 @@
+internal import ExactText
 package import Logging
 package import PostgresClient
 import Synchronization
@@ -331,7 +332,7 @@ package final class DirectWriter: Sendable {
             let tables = try? await self.descriptions(for: entry.transaction, on: connection),
             let order = try? await ForeignKeyOrder.read(from: connection)
         else { return false }
-        let keys = Dictionary(tables.map { ("\($0.schema).\($0.table)", $0.keyNames) }) { first, _ in first }
+        let keys = ExactDictionary(firstOf: tables.map { ("\($0.schema).\($0.table)", $0.keyNames) })
         guard let sorted = order.sorted(entry.transaction.changes, keyNames: { keys["\($0.schema).\($0.table)"] ?? [] })
         else { return false }
         self.queue.sortFront(of: clientID, sorted)

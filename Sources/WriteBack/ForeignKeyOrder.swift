@@ -1,3 +1,4 @@
+internal import ExactText
 internal import PostgresClient
 
 /// An order of the changes of a transaction in which no row comes before one that it refers to.
@@ -6,22 +7,23 @@ internal import PostgresClient
 /// the constraint is deferrable. Used only when the order of the client has failed.
 struct ForeignKeyOrder {
     /// How far a table is from those that refer to nothing.
-    private var ranks: [String: Int] = [:]
+    private var ranks: ExactDictionary<Int> = [:]
 
     /// - Parameter references: pairs of a referring and a referenced table.
     init(references: [(child: String, parent: String)]) {
-        var parents: [String: [String]] = [:]
-        for pair in references where pair.child != pair.parent { parents[pair.child, default: []].append(pair.parent) }
-        var ranks: [String: Int] = [:]
+        var parents: ExactDictionary<[String]> = [:]
+        for pair in references where !pair.child.isExactly(pair.parent) {
+            parents[pair.child, default: []].append(pair.parent) }
+        var ranks: ExactDictionary<Int> = [:]
         // A table on a cycle gets a rank all the same; no order of tables would do for it.
-        func rank(_ table: String, _ path: Set<String>) -> Int {
+        func rank(_ table: String, _ path: ExactSet) -> Int {
             if let known = ranks[table] { return known }
             let above = (parents[table] ?? []).filter { !path.contains($0) }
             let value = above.map { rank($0, path.union([table])) + 1 }.max() ?? 0
             ranks[table] = value
             return value
         }
-        for table in parents.keys.sorted() { _ = rank(table, []) }
+        for table in parents.keys.sortedExactly() { _ = rank(table, []) }
         self.ranks = ranks
     }
 
@@ -44,7 +46,7 @@ struct ForeignKeyOrder {
         var seen: Set<[[UInt8]?]> = []
         for change in changes {
             var key: [[UInt8]?] = [Array(change.schema.utf8), Array(change.table.utf8)]
-            for name in keyNames(change) { key.append(change.columns.first { $0.name == name }?.value) }
+            for name in keyNames(change) { key.append(change.columns.first { $0.name.isExactly(name) }?.value) }
             guard seen.insert(key).inserted else { return nil }
         }
         func place(_ change: WriteChange) -> (Int, Int) {

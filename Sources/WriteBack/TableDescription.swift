@@ -1,3 +1,4 @@
+internal import ExactText
 internal import PostgresClient
 import Synchronization
 
@@ -25,7 +26,7 @@ struct TableDescription: Sendable, Hashable {
     var maskCount: Int { self.columns.count { !$0.isKey } }
 
     func column(_ name: String) -> Column? {
-        self.columns.first { $0.name == name }
+        self.columns.first { $0.name.isExactly(name) }
     }
 }
 
@@ -33,8 +34,8 @@ struct TableDescription: Sendable, Hashable {
 /// stale.
 final class TableDescriptions: Sendable {
     private struct Name: Hashable {
-        var schema: String
-        var table: String
+        @ExactText var schema: String
+        @ExactText var table: String
     }
 
     private struct State {

@@ -1,3 +1,4 @@
+internal import ExactText
 import Synchronization
 
 /// Transactions of clients on their way to Postgres.
@@ -28,7 +29,7 @@ final class WriteQueue: Sendable {
     }
 
     private struct State {
-        var clients: [String: Client] = [:]
+        var clients: ExactDictionary<Client> = [:]
         /// Clients with work that no worker has.
         var ready: [String] = []
         var readyHead = 0

@@ -1,3 +1,4 @@
+internal import ExactText
 internal import PostgresClient
 
 /// The SQL of client transactions.
@@ -53,7 +54,7 @@ enum WriteStatements {
         _ change: WriteChange, of transaction: WriteTransaction, table: TableDescription,
         to statements: inout [PostgresStatement]
     ) throws(Refusal) {
-        var values: [String: [UInt8]?] = [:]
+        var values: ExactDictionary<[UInt8]?> = [:]
         for column in change.columns {
             guard let known = table.column(column.name) else {
                 throw Refusal(

@@ -1,3 +1,5 @@
+package import ExactText
+
 /// A transaction of a client, as it is written to Postgres.
 package struct WriteTransaction: Sendable, Hashable {
     package var clientID: String
@@ -66,11 +68,11 @@ package struct WriteChange: Sendable, Hashable {
     /// key. A column that is absent (the client's schema is older than ours) keeps its present value.
     package var columns: [Column]
     /// For an update, names of the columns it changes.
-    package var modifiedColumns: Set<String>
+    package var modifiedColumns: ExactSet
     package var observedTags: [ObservedTag]
 
     package init(
-        kind: Kind, schema: String = "public", table: String, columns: [Column], modifiedColumns: Set<String> = [],
+        kind: Kind, schema: String = "public", table: String, columns: [Column], modifiedColumns: ExactSet = [],
         observedTags: [ObservedTag] = []
     ) {
         self.kind = kind

@@ -1,3 +1,4 @@
+import ExactText
 import Foundation
 import PostgresWire
 import Satellite
@@ -118,7 +119,7 @@ final class WatchSession: Sendable {
         guard let replica = self.state.withLock({ $0.client })?.replica, let table = replica.tables[self.table] else {
             return
         }
-        let rows = table.rows.sorted { $0.key < $1.key }.map { entry in
+        let rows = table.rows.sortedByKey().map { entry in
             table.columns.indices.map { Self.cell(entry.value.values[$0]) }
         }
         let layout = TableLayout(header: table.columns, rows: rows, width: TableLayout.terminalWidth)
@@ -131,7 +132,7 @@ final class WatchSession: Sendable {
         let time = WatchTime.text(Date(timeIntervalSince1970: Double(applied.timestamp) / 1_000))
         let origin = applied.origin == "postgres_1" ? "Postgres" : "client \(applied.origin)"
         if applied.isMigration { print("\(time)  migration from \(origin)") }
-        for change in applied.changes where change.table == self.table {
+        for change in applied.changes where change.table.isExactly(self.table) {
             guard let table = replica.tables[change.table] else { continue }
             let columns = table.columns.indices.map { "\(table.columns[$0])=\(Self.cell(change.row.values[$0]))" }
             print("\(time)  \(change.kind.rawValue)  \(columns.joined(separator: " "))  (\(origin))")

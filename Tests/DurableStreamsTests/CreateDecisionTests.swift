@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import Testing
 

@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import Synchronization
 import Testing
@@ -217,6 +218,18 @@ struct SubscriptionSetTests {
         #expect(try set.subscription("s").links["events/a"]?.type == "glob")
         #expect(try set.subscription("s").links["manual/b"] == nil)
         #expect(set.streamChanged("manual/b", previousTail: 9, tail: 10, at: Self.start) == [])
+    }
+
+    @Test func equivalentNamesAreTwoLinks() throws {
+        var set = self.makeSet()
+        _ = try self.put(&set, body: self.webhook)
+        let (one, other) = ("events/caf\u{e9}", "events/cafe\u{301}")
+        _ = set.streamChanged(one, previousTail: 0, tail: 3, at: Self.start)
+        _ = set.streamChanged(other, previousTail: 0, tail: 5, at: Self.start)
+        #expect(try set.subscription("s").links[one]?.tail == 3)
+        #expect(try set.subscription("s").links[other]?.tail == 5)
+        _ = set.streamRemoved(one)
+        #expect(try set.subscription("s").links.map(\.key.utf8.count) == [other.utf8.count])
     }
 
     @Test func aStreamFoundLaterIsFollowedFromBeforeTheAppend() throws {

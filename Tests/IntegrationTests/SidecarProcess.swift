@@ -1,4 +1,5 @@
 import ChangeFeed
+import ExactText
 import Foundation
 import Identity
 import PostgresClient

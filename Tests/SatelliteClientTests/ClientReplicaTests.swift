@@ -1,3 +1,4 @@
+import ExactText
 import PostgresWire
 import Satellite
 import SatelliteClient
@@ -24,6 +25,16 @@ import Testing
         #expect(script.replica.delivered == ["s1"])
         #expect(script.replica.position == LSN(rawValue: 200))
         #expect(script.replica.lastTransactionID == 7)
+        #expect(script.replica.violations == [])
+    }
+
+    @Test func equivalentKeysOfOtherBytesAreTwoRows() {
+        var script = ReplicaScript()
+        script.relation()
+        script.deliverSnapshot("s1", lsn: 1, [["caf\u{e9}", "one", nil], ["cafe\u{301}", "two", nil]])
+        #expect(script.replica.tables["items"]?.rows.count == 2)
+        script.transaction(lsn: 2, id: 1, [.delete(["caf\u{e9}", "one", nil])])
+        #expect(script.replica.tables["items"]?.rows.values.compactMap { $0.text(1) } == ["two"])
         #expect(script.replica.violations == [])
     }
 

@@ -1,3 +1,5 @@
+import ExactText
+
 /// An expression of a DEFAULT, CHECK, GENERATED or index clause.
 ///
 /// Trees come from ``DDLParser``, which bounds their depth.
@@ -58,13 +60,13 @@ package indirect enum SQLExpression: Hashable, Sendable {
     }
 
     /// The columns it refers to.
-    package var columnNames: Set<String> {
-        var names: Set<String> = []
+    package var columnNames: ExactSet {
+        var names: ExactSet = []
         self.collectColumns(into: &names)
         return names
     }
 
-    private func collectColumns(into names: inout Set<String>) {
+    private func collectColumns(into names: inout ExactSet) {
         if case .column(let path) = self {
             if let name = path.last { names.insert(name) }
             return

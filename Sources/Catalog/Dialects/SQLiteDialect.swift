@@ -1,3 +1,5 @@
+import ExactText
+
 /// The statements that SQLite clients are given. Implements the Satellite protocol's rules for migrations in the stream:
 /// the layout is a contract, since generated client code was made from it.
 ///
@@ -76,7 +78,7 @@ package enum SQLiteDialect {
 
     private static func column(_ column: ColumnDefinition, of table: TableDefinition) -> String {
         var text = "\(SQLText.identifier(column.name)) \(self.type(column.type))"
-        if column.isNotNull || table.primaryKey.contains(column.name) { text += " NOT NULL" }
+        if column.isNotNull || table.primaryKey.containsExactly(column.name) { text += " NOT NULL" }
         if let expression = column.generationExpression {
             if let value = self.expression(expression) {
                 text += " GENERATED ALWAYS AS \(self.enclosed(value)) STORED"

@@ -1,3 +1,5 @@
+import ExactText
+
 /// Turns captured statements into what clients are told, and keeps the schema up with them.
 ///
 /// The stream and the bundle of migrations are both made here, so that they cannot differ. Feed it every migration in
@@ -94,12 +96,12 @@ package struct MigrationBuilder: Sendable {
     ) {
         var sqlite: [String] = []
         var postgresql: [String] = []
-        let knownKeys = Set(before?.foreignKeys.map(\.name) ?? [])
-        var seen = Set(before?.columns.map(\.name) ?? [])
+        let knownKeys = ExactSet(before?.foreignKeys.map(\.name) ?? [])
+        var seen = ExactSet(before?.columns.map(\.name) ?? [])
         for clause in statement.addedColumns {
             let name = clause.column.name
             guard seen.insert(name).inserted, let column = after.column(name) else { continue }
-            let references = after.foreignKeys.filter { $0.columns == [name] && !knownKeys.contains($0.name) }
+            let references = after.foreignKeys.filter { areExactly($0.columns, [name]) && !knownKeys.contains($0.name) }
             sqlite.append(SQLiteDialect.addColumn(column, references: references, to: after.tableName))
             postgresql.append(statement.clauses.count == 1 ? text : "\(statement.prefix) \(clause.text)")
         }

@@ -1,3 +1,5 @@
+import ExactText
+
 /// The JSON in which the legacy service keeps the schema of each migration version (column `schema` of
 /// `electric.schema`): the JSON form of its protobuf messages.
 package enum ElectricSchemaDocument {
@@ -53,7 +55,7 @@ package enum ElectricSchemaDocument {
             var none: ColumnDefinition?
             self.apply(constraint, column: &none, to: &table)
         }
-        for index in table.columns.indices where table.primaryKey.contains(table.columns[index].name) {
+        for index in table.columns.indices where table.primaryKey.containsExactly(table.columns[index].name) {
             table.columns[index].isNotNull = true
         }
         table.indexes = (value["indexes"]?.elements ?? []).compactMap { self.index($0) }

@@ -1,3 +1,5 @@
+import ExactText
+
 /// The names that Postgres gives to what was left unnamed, and its limit on the length of names.
 enum ObjectNames {
     /// NAMEDATALEN - 1.
@@ -26,7 +28,7 @@ enum ObjectNames {
     }
 
     /// As ``make(_:_:label:)``, with a number behind the label where the name is taken.
-    static func choose(_ first: String, _ second: String?, label: String, taken: Set<String>) -> String {
+    static func choose(_ first: String, _ second: String?, label: String, taken: ExactSet) -> String {
         var name = Self.make(first, second, label: label)
         var pass = 0
         while taken.contains(name) {

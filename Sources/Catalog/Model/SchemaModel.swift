@@ -1,7 +1,9 @@
+import ExactText
+
 /// The tables and enums that the statements so far have made.
 package struct SchemaModel: Hashable, Sendable {
     private var tablesByName: [TableName: TableDefinition]
-    private var enumsByTypeName: [String: EnumDefinition]
+    private var enumsByTypeName: ExactDictionary<EnumDefinition>
 
     package init() {
         self.tablesByName = [:]
@@ -22,7 +24,7 @@ package struct SchemaModel: Hashable, Sendable {
 
     /// Sorted by name.
     package var enums: [EnumDefinition] {
-        self.enumsByTypeName.values.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }
+        self.enumsByTypeName.values.sorted { (ExactText($0.schema), ExactText($0.name)) < (ExactText($1.schema), ExactText($1.name)) }
     }
 
     package var isEmpty: Bool { self.tablesByName.isEmpty && self.enumsByTypeName.isEmpty }
@@ -107,7 +109,7 @@ package struct SchemaModel: Hashable, Sendable {
             index.name = ObjectNames.choose(
                 table.name, ObjectNames.addition(columns), label: "idx", taken: table.takenNames)
         }
-        if let position = table.indexes.firstIndex(where: { $0.name == index.name }) {
+        if let position = table.indexes.firstIndex(where: { $0.name.isExactly(index.name) }) {
             if statement.ifNotExists || table.indexes[position] == index { return .none }
             table.indexes[position] = index
         } else {
@@ -128,12 +130,12 @@ package struct SchemaModel: Hashable, Sendable {
         guard var definition = self.enumsByTypeName[statement.typeName] else {
             throw CatalogError(.unknownType, "Type \(SQLText.identifier(statement.typeName)) is not known")
         }
-        guard !definition.values.contains(statement.value) else { return .none }
+        guard !definition.values.containsExactly(statement.value) else { return .none }
         var position = definition.values.count
         switch statement.place {
         case .last: break
-        case .before(let neighbour): position = definition.values.firstIndex(of: neighbour) ?? position
-        case .after(let neighbour): position = definition.values.firstIndex(of: neighbour).map { $0 + 1 } ?? position
+        case .before(let neighbour): position = definition.values.firstIndexExactly(of: neighbour) ?? position
+        case .after(let neighbour): position = definition.values.firstIndexExactly(of: neighbour).map { $0 + 1 } ?? position
         }
         definition.values.insert(statement.value, at: position)
         self.enumsByTypeName[statement.typeName] = definition
@@ -198,7 +200,7 @@ package struct SchemaModel: Hashable, Sendable {
     }
 
     private static func setNotNull(_ columns: [String], in table: inout TableDefinition) {
-        for index in table.columns.indices where columns.contains(table.columns[index].name) {
+        for index in table.columns.indices where columns.containsExactly(table.columns[index].name) {
             table.columns[index].isNotNull = true
         }
     }
@@ -210,7 +212,7 @@ package struct SchemaModel: Hashable, Sendable {
             let base = Self.columnName(of: element.key)
             var name = base
             var number = 1
-            while names.contains(name) {
+            while names.containsExactly(name) {
                 name = ObjectNames.clipped(base, to: ObjectNames.limit - String(number).utf8.count) + String(number)
                 number += 1
             }

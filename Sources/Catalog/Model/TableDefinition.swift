@@ -1,3 +1,5 @@
+import ExactText
+
 /// A column of a table.
 package struct ColumnDefinition: Hashable, Sendable {
     package enum Identity: Hashable, Sendable { case always, byDefault }
@@ -157,11 +159,11 @@ package struct TableDefinition: Hashable, Sendable {
     package var tableName: TableName { TableName(schema: self.schema, name: self.name) }
 
     package func column(_ name: String) -> ColumnDefinition? {
-        self.columns.first { $0.name == name }
+        self.columns.first { $0.name.isExactly(name) }
     }
 
     package func columnIndex(_ name: String) -> Int? {
-        self.columns.firstIndex { $0.name == name }
+        self.columns.firstIndex { $0.name.isExactly(name) }
     }
 
     /// The foreign keys that clients are told of: those of one column. Clients fail on compound ones.
@@ -170,8 +172,8 @@ package struct TableDefinition: Hashable, Sendable {
     }
 
     /// The names that constraints and indexes of this table have taken.
-    var takenNames: Set<String> {
-        var names = Set(self.foreignKeys.map(\.name))
+    var takenNames: ExactSet {
+        var names = ExactSet(self.foreignKeys.map(\.name))
         names.formUnion(self.uniqueConstraints.map(\.name))
         names.formUnion(self.checks.map(\.name))
         names.formUnion(self.indexes.map(\.name))

@@ -1,9 +1,11 @@
+import ExactText
+
 /// The name of a table with its schema.
 package struct TableName: Hashable, Sendable, Comparable, CustomStringConvertible {
     package static let defaultSchema = "public"
 
-    package var schema: String
-    package var name: String
+    @ExactText package var schema: String
+    @ExactText package var name: String
 
     package init(schema: String = TableName.defaultSchema, name: String) {
         self.schema = schema
@@ -16,6 +18,6 @@ package struct TableName: Hashable, Sendable, Comparable, CustomStringConvertibl
     }
 
     package static func < (left: Self, right: Self) -> Bool {
-        (left.schema, left.name) < (right.schema, right.name)
+        (left._schema, left._name) < (right._schema, right._name)
     }
 }

@@ -1,3 +1,4 @@
+internal import ExactText
 internal import NIOCore
 internal import PostgresWire
 import SwiftProtobuf
@@ -115,9 +116,9 @@ extension SatelliteSession {
             self.refuseStart(request.requestID, .behindWindow, "Cannot catch up to the server's current state")
             return
         }
-        let requested = Set(request.subscriptionIDs)
-        let observed = Set(request.observedGone)
-        var seen = Set<String>()
+        let requested = ExactSet(request.subscriptionIDs)
+        let observed = ExactSet(request.observedGone)
+        var seen = ExactSet()
         var resumed: [String] = []
         var owed: [String] = []
         for end in state.unsubscriptions {
@@ -130,7 +131,7 @@ extension SatelliteSession {
             }
         }
         let available = state.subscriptions.filter { !seen.contains($0.id) }
-        let availableIDs = Set(available.map(\.id))
+        let availableIDs = ExactSet(available.map(\.id))
         if let missing = request.subscriptionIDs.first(where: { !availableIDs.contains($0) }) {
             self.refuseStart(
                 request.requestID, .subscriptionNotFound, "Unknown subscription: \(Self.shortened(missing))")
@@ -145,7 +146,7 @@ extension SatelliteSession {
         self.stream.checkpoint = checkpoint
         if !seen.isEmpty { self.actions.append(.removeSubscriptions(seen.sorted())) }
         if !resumed.isEmpty { self.actions.append(.forgetUnsubscriptions(resumed)) }
-        let active = available.filter { requested.contains($0.id) || owed.contains($0.id) }
+        let active = available.filter { requested.contains($0.id) || owed.containsExactly($0.id) }
         self.subscriptions.resume(
             active.compactMap { self.restored($0) },
             filters: active.compactMap { stored in

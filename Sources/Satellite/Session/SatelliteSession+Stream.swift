@@ -1,3 +1,4 @@
+internal import ExactText
 internal import NIOCore
 internal import PostgresWire
 
@@ -168,7 +169,7 @@ extension SatelliteSession {
             self.stream.unacknowledged.removeSubrange(...index)
         }
         if !ack.goneSubscriptionIds.isEmpty {
-            let seen = Set(ack.goneSubscriptionIds).intersection(self.subscriptions.ended)
+            let seen = ExactSet(ack.goneSubscriptionIds).intersection(self.subscriptions.ended)
             if !seen.isEmpty {
                 self.subscriptions.ended.subtract(seen)
                 self.actions.append(.removeSubscriptions(seen.sorted()))

@@ -1,3 +1,4 @@
+internal import ExactText
 internal import NIOCore
 internal import PostgresWire
 import SwiftProtobuf
@@ -35,7 +36,7 @@ extension SatelliteSession {
         }
         self.send(
             .response(RemoteMethod.unsubscribe.rawValue, id: requestID, Electric_Satellite_SatUnsubsResp()))
-        let ids = Set(request.subscriptionIds)
+        let ids = ExactSet(request.subscriptionIds)
         var delivered = self.subscriptions.active.map(\.id).filter { ids.contains($0) }
         var undelivered: [String] = []
         var remaining: [SubscriptionState.Delivery] = []
@@ -92,7 +93,7 @@ extension SatelliteSession {
             return error("Subscription must include at least one shape request")
         }
         guard Self.isLowercaseUUID(id) else { return error("Subscription ID should be a valid UUID") }
-        guard Set(request.shapeRequests.map(\.requestID)).count == request.shapeRequests.count else {
+        guard ExactSet(request.shapeRequests.map(\.requestID)).count == request.shapeRequests.count else {
             return error("Duplicated request ids are not allowed")
         }
         guard self.subscriptions.count < self.limits.maximumSubscriptions,

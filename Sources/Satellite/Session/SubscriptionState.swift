@@ -1,3 +1,4 @@
+internal import ExactText
 internal import NIOCore
 
 /// The client's subscriptions, and what is being delivered for them.
@@ -53,7 +54,7 @@ struct SubscriptionState: Sendable {
     /// The first one may be under way, the others are queued.
     var deliveries: [Delivery] = []
     /// Subscriptions that were ended and whose end is stored.
-    var ended = Set<String>()
+    var ended = ExactSet()
     private var nextNumber = 0
 
     /// Whether the stream has to wait.
@@ -73,9 +74,9 @@ struct SubscriptionState: Sendable {
     }
 
     func isKnown(_ id: String) -> Bool {
-        if self.active.contains(where: { $0.id == id }) { return true }
+        if self.active.contains(where: { $0.id.isExactly(id) }) { return true }
         return self.deliveries.contains { delivery in
-            if case .subscription(let pending) = delivery.content { return pending.id == id }
+            if case .subscription(let pending) = delivery.content { return pending.id.isExactly(id) }
             return false
         }
     }
@@ -94,7 +95,7 @@ struct SubscriptionState: Sendable {
     ///
     /// - Parameter stored: those of `ids` whose end is stored.
     mutating func end(_ ids: [String], stored: [String]) {
-        self.active.removeAll { ids.contains($0.id) }
+        self.active.removeAll { ids.containsExactly($0.id) }
         self.ended.formUnion(stored)
         self.deliveries.append(Delivery(content: .gone(ids: ids, stored: stored)))
     }

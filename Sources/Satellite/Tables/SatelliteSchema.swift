@@ -1,16 +1,18 @@
+package import ExactText
+
 /// The electrified tables at one point of the stream. Immutable; a migration makes a new object.
 package final class SatelliteSchema: Sendable {
     package let tables: [UInt32: SatelliteTable]
     /// Names of tables in `public`.
-    private let publicTables: [String: UInt32]
-    private let shadowTables: [String: UInt32]
+    private let publicTables: ExactDictionary<UInt32>
+    private let shadowTables: ExactDictionary<UInt32>
     /// Every migration version that was ever applied.
-    package let versions: Set<String>
+    package let versions: ExactSet
 
-    package init(tables: [SatelliteTable], versions: Set<String> = []) {
+    package init(tables: [SatelliteTable], versions: ExactSet = []) {
         var byOID: [UInt32: SatelliteTable] = [:]
-        var byName: [String: UInt32] = [:]
-        var byShadow: [String: UInt32] = [:]
+        var byName: ExactDictionary<UInt32> = [:]
+        var byShadow: ExactDictionary<UInt32> = [:]
         for table in tables {
             byOID[table.oid] = table
             if table.schema == "public" { byName[table.name] = table.oid }

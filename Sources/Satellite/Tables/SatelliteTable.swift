@@ -1,10 +1,12 @@
+package import ExactText
+
 /// A table as clients see it: the definition that row operations are encoded by.
 ///
 /// One object is shared by everybody who refers to the same definition; its relation message is encoded once. A later
 /// definition of the same table (a column was added) is another object with the same ``oid``.
 package final class SatelliteTable: Sendable {
     package struct Column: Hashable, Sendable {
-        package var name: String
+        @ExactText package var name: String
         /// The name clients know the type by: `int4`, `varchar`, an enum's bare name.
         package var typeName: String
         package var isPrimaryKey: Bool
@@ -51,7 +53,7 @@ package final class SatelliteTable: Sendable {
         self.columns = columns
         self.parents = parents
         self.primaryKey = columns.indices.filter { columns[$0].isPrimaryKey }
-        self.ownerColumn = columns.firstIndex { $0.name == Self.ownerColumnName }
+        self.ownerColumn = columns.firstIndex { $0.name.isExactly(Self.ownerColumnName) }
         self.encodings = columns.map { ColumnEncoding(typeName: $0.typeName) }
         var relation = Electric_Satellite_SatRelation()
         relation.schemaName = schema
@@ -70,7 +72,7 @@ package final class SatelliteTable: Sendable {
     }
 
     package func columnIndex(_ name: String) -> Int? {
-        self.columns.firstIndex { $0.name == name }
+        self.columns.firstIndex { $0.name.isExactly(name) }
     }
 
     /// The name of the table that keeps this table's conflict metadata, cut the way Postgres cuts names.
@@ -82,7 +84,8 @@ package final class SatelliteTable: Sendable {
 extension SatelliteTable: Hashable {
     package static func == (lhs: SatelliteTable, rhs: SatelliteTable) -> Bool {
         lhs === rhs
-            || (lhs.oid == rhs.oid && lhs.schema == rhs.schema && lhs.name == rhs.name && lhs.columns == rhs.columns
+            || (lhs.oid == rhs.oid && lhs.schema.isExactly(rhs.schema) && lhs.name.isExactly(rhs.name)
+                && lhs.columns == rhs.columns
                 && lhs.parents == rhs.parents)
     }
 

@@ -1,3 +1,4 @@
+package import ExactText
 package import NIOCore
 
 /// A transaction that a client made, checked and in the server's terms.
@@ -48,8 +49,8 @@ package struct ClientChange: Hashable, Sendable {
     package var observedTags: [Tag]
 
     /// The values by column name, without those that the client did not send.
-    package var valuesByName: [String: ClientValue] {
-        var result: [String: ClientValue] = [:]
+    package var valuesByName: ExactDictionary<ClientValue> {
+        var result: ExactDictionary<ClientValue> = [:]
         for (index, value) in self.values.enumerated() where value != .absent {
             result[self.table.columns[index].name] = value
         }

@@ -1,3 +1,4 @@
+internal import ExactText
 package import NIOCore
 
 /// Checks a value that a client sent for a column, by the column's type, and brings it into the form that is stored.
@@ -20,7 +21,7 @@ package enum ValueValidator {
     package static func validate(_ value: ByteBuffer, column: SatelliteTable.Column) throws(Failure) -> ByteBuffer {
         let bytes = Array(value.readableBytesView)
         if let labels = column.enumLabels {
-            guard let text = Self.text(bytes), labels.contains(text) else {
+            guard let text = Self.text(bytes), labels.containsExactly(text) else {
                 throw Failure("Unexpected value \(Self.quoted(bytes)) for enum type \(column.typeName)")
             }
             return value
