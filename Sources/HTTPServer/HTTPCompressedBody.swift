@@ -129,6 +129,10 @@ package final class HTTPCompressedBody: Sendable {
                 let bytes = try slice.read(from: start, count: count)
                 guard bytes.readableBytes == count else { throw Failure.fileIsTooShort }
                 return bytes
+            case .pulled(let pulled):
+                let bytes = try pulled.read(start, count)
+                guard bytes.readableBytes == count else { throw Failure.fileIsTooShort }
+                return bytes
             }
         }
         return ByteBuffer()
