@@ -77,7 +77,7 @@ import Testing
 
     @Test(arguments: TestMode.allCases)
     func theyCountAsBytes(_ mode: TestMode) throws {
-        let harness = try DirectoryHarness(mode) { $0.limits.totalBytes = 2000 }
+        let harness = try DirectoryHarness(mode) { $0.limits.totalBytes = 1900 }
         _ = try harness.create("s")
         func produce(_ number: Int) throws {
             let id = String(repeating: "p", count: 400) + String(number)
