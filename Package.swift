@@ -172,9 +172,9 @@ let package = Package(
         target("StreamStoreTestSupport", ["CFileTrap", "StreamStore", nio("NIOCore")]),
 
         tests("PostgresWireTests", ["PostgresWire", nio("NIOCore")]),
-        tests("CatalogTests", ["Catalog"]),
-        tests("SatelliteTests", ["Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
-        tests("IdentityTests", ["Identity", crypto, cryptoExtras]),
+        tests("CatalogTests", ["Catalog", "ExactText"]),
+        tests("SatelliteTests", ["ExactText", "Satellite", "PostgresWire", nio("NIOCore"), protobuf]),
+        tests("IdentityTests", ["ExactText", "Identity", crypto, cryptoExtras]),
         tests("ConfigurationTests", ["Configuration", "Identity", "WebAddresses"], exclude: ["Golden"]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
         tests("StreamStoreTests", ["CStoreSupport", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
@@ -189,7 +189,7 @@ let package = Package(
         tests("DurableStreamsTests", ["DurableStreams", "ExactText", "WebAddresses", nio("NIOCore")]),
         tests(
             "StreamDirectoryTests",
-            ["DurableStreams", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
+            ["DurableStreams", "ExactText", "StreamDirectory", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
         tests(
             "StreamEndpointTests",
             [
@@ -210,7 +210,7 @@ let package = Package(
         tests(
             "SatelliteEndpointTests",
             [
-                "ChangeFeed", "DatabaseSetup", "HTTPServer", "PostgresClient", "PostgresWire", "Satellite",
+                "ChangeFeed", "DatabaseSetup", "ExactText", "HTTPServer", "PostgresClient", "PostgresWire", "Satellite",
                 "SatelliteEndpoint", "StreamStore", "TestSupport", nio("NIOCore"), nio("NIOEmbedded"), nio("NIOHTTP1"),
                 nio("NIOPosix"), logging, protobuf,
             ]),
@@ -218,7 +218,8 @@ let package = Package(
         tests(
             "ChangeFeedTests", ["ChangeFeed", "PostgresWire", "StreamStore", "StreamStoreTestSupport", nio("NIOCore")]),
         tests(
-            "WriteBackTests", ["WriteBack", "DatabaseSetup", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
+            "WriteBackTests",
+            ["WriteBack", "DatabaseSetup", "ExactText", "PostgresClient", "TestSupport", nio("NIOCore"), logging]),
         tests("DatabaseSetupTests", ["DatabaseSetup", "PostgresClient", "PostgresWire", "TestSupport", logging]),
         tests("MigrationsAPITests", ["MigrationsAPI", nio("NIOCore")]),
         tests(

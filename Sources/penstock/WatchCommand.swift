@@ -1,4 +1,5 @@
 import ArgumentParser
+import ExactText
 import Foundation
 import Identity
 import PostgresWire

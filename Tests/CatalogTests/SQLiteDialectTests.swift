@@ -1,3 +1,4 @@
+import ExactText
 import Testing
 
 @testable import Catalog

@@ -19,6 +19,7 @@ struct StreamServerSettingsTests {
         #expect(streams.limits.maximumDiskStream == nil)
         #expect(streams.limits.maximumNameBytes == 1024)
         #expect(streams.limits.maximumNameSegments == 8)
+        #expect(streams.limits.maximumProducers == 10_000)
         #expect(streams.limits.maximumStorageJobs == 64)
         #expect(streams.http == StreamServerSettings.HTTP())
         #expect(streams.http.basePath == "/v1/stream")
@@ -57,6 +58,7 @@ struct StreamServerSettingsTests {
             "DS_SERVER__BIND_ADDRESS": "[::1]:5000", "DS_SERVER__PORT": "6000", "DS_LIMITS__MAX_MEMORY_BYTES": "1",
             "DS_LIMITS__MAX_STREAM_BYTES": "2", "DS_LIMITS__MAX_REQUEST_BODY_BYTES": "3",
             "DS_LIMITS__MAX_STREAM_NAME_BYTES": "4", "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS": "5",
+            "DS_LIMITS__MAX_PRODUCERS_PER_STREAM": "7",
             "DS_LIMITS__MAX_STORAGE_JOBS": "6", "DS_LIMITS__MAX_DISK_BYTES": "7",
             "DS_LIMITS__MAX_DISK_STREAM_BYTES": "8", "DS_RETENTION__MAX_BYTES": "9",
             "DS_RETENTION__MAX_AGE_SECS": "10", "DS_RETENTION__PREFIXES": "logs/, m",
@@ -87,6 +89,7 @@ struct StreamServerSettingsTests {
         #expect(streams.limits.maximumRequestBody.bytes == 3)
         #expect(streams.limits.maximumNameBytes == 4)
         #expect(streams.limits.maximumNameSegments == 5)
+        #expect(streams.limits.maximumProducers == 7)
         #expect(streams.limits.maximumStorageJobs == 6)
         #expect(streams.limits.maximumDisk?.bytes == 7)
         #expect(streams.retention.maximumBytes == 9 && streams.retention.maximumAgeSeconds == 10)

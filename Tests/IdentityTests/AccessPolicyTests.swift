@@ -1,3 +1,4 @@
+import ExactText
 import Testing
 
 @testable import Identity
@@ -69,7 +70,7 @@ struct AccessPolicyTests {
     }
 
     @Test func scopesAreATextOrAListAnywhereInTheClaims() {
-        func scopes(_ claim: String, _ claims: [String: JSONValue]) -> Set<String> {
+        func scopes(_ claim: String, _ claims: [String: JSONValue]) -> ExactSet {
             guard case .success(let token?) = self.token(claims) else { return [] }
             return AccessPolicy(scopeClaim: claim).scopes(of: token)
         }

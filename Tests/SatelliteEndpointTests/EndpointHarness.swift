@@ -1,5 +1,6 @@
 import ChangeFeed
 import DatabaseSetup
+import ExactText
 import HTTPServer
 import Logging
 import NIOCore

@@ -1,4 +1,5 @@
 import DatabaseSetup
+import ExactText
 import Logging
 import PostgresClient
 import Synchronization
