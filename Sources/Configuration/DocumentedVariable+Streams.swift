@@ -63,7 +63,7 @@ extension DocumentedVariable {
             summary: "Streams that are worked on at the same time."),
         DocumentedVariable(
             name: "PENSTOCK_MIRROR_DEAD_LETTER_TABLE", defaultValue: nil,
-            summary: "Table for events that cannot be written. Without it the flow stops at such an event."),
+            summary: "Table for events that cannot be written. Without it they go to penstock.mirror_dead_letters."),
         DocumentedVariable(
             name: "PENSTOCK_MIRROR_START", defaultValue: "beginning",
             summary: "Where a flow without a checkpoint begins: beginning or now."),

@@ -345,9 +345,9 @@ private struct SettingsLoader {
             .penstockTransport, listed: FeedSettings.Transport.allCases.map(\.rawValue), default: .auto)
         if let path = self.reader.text(.penstockSocket) {
             feed.socketPath = path
-            // The path has to fit the address structure of the system, its terminator included.
-            if path.utf8.count > 107 {
-                self.reader.report(.penstockSocket, "is longer than 107 bytes")
+            // The path has to fit the address structure of every system that we run on, its terminator included.
+            if path.utf8.count > 103 {
+                self.reader.report(.penstockSocket, "is longer than 103 bytes")
             } else if path.first != "/" {
                 self.reader.report(.penstockSocket, "has to be an absolute path")
             }

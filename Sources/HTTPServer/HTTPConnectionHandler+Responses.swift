@@ -36,7 +36,7 @@ extension HTTPConnectionHandler {
         }
         let hasBody = reply.status.mayHaveResponseBody
         let length = self.announcedLength(reply.headers, reply.body.readableBytes)
-        let facts = self.facts(hasBody ? .length(length) : .none)
+        let facts = self.facts(hasBody ? length.map { .length($0) } ?? .none : .none)
         let body = hasBody && !self.exchange.isHead ? reply.body : ByteBuffer()
         if let trace = self.exchange.trace {
             trace.record.status = reply.status.code
@@ -59,13 +59,10 @@ extension HTTPConnectionHandler {
         self.finish(context: context)
     }
 
-    /// The handler's own word for HEAD, where it has left the body out.
-    private func announcedLength(_ headers: HTTPHeaders, _ count: Int) -> Int {
-        guard self.exchange.isHead, count == 0, let value = headers.first(name: "content-length"),
-            let length = Int(value),
-            length >= 0
-        else { return count }
-        return length
+    /// For HEAD, where the handler has left the body out, its own word. Nil without one: nothing is better than a wrong length.
+    private func announcedLength(_ headers: HTTPHeaders, _ count: Int) -> Int? {
+        guard self.exchange.isHead, count == 0 else { return count }
+        return headers.first(name: "content-length").flatMap { Int($0) }.flatMap { $0 >= 0 ? $0 : nil }
     }
 
     func facts(_ framing: HTTPBodyFraming) -> HTTPHeadFacts {

@@ -230,6 +230,10 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
             self.refuse(.text("Request Header Fields Too Large", status: .requestHeaderFieldsTooLarge))
             return
         }
+        if let objection = scan.objection(head.version) {
+            self.refuse(objection)
+            return
+        }
         let limit = route.options.bodyBytes ?? self.limits.bodyBytes
         if let length = scan.contentLength, length > limit {
             self.refuseBody(route.options, limit)
@@ -303,7 +307,21 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         }
         // The decoder has stopped; there will be no other request.
         let status: HTTPResponseStatus = error == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
-        self.refuse(.text(status.reasonPhrase, status: status))
+        let reason = error == .headerOverflow ? "the head of the request is too large" : Self.words(error)
+        self.refuse(.text("\(status.reasonPhrase): \(reason)", status: status))
+    }
+
+    private static func words(_ error: HTTPParserError) -> String {
+        switch error {
+        case .invalidMethod: "the method is not one"
+        case .invalidVersion: "the version of HTTP is not known"
+        case .invalidHeaderToken: "a header field is malformed"
+        case .invalidContentLength, .unexpectedContentLength: "Content-Length is malformed or stands beside chunks"
+        case .invalidChunkSize: "the size of a chunk is malformed"
+        case .invalidURL, .invalidPath: "the target is malformed"
+        case .invalidEOFState, .closedConnection: "the request ended too early"
+        default: "it is not HTTP/1.1"
+        }
     }
 
     func releaseBody() {

@@ -47,10 +47,37 @@ struct HTTPHeadScan {
     var contentLength: Int?
     var expectsContinue = false
     var asksForUpgrade = false
+    var hostCount = 0
+    /// The body is coded in a way that is not undone here.
+    var isContentEncoded = false
+    /// The body is sent in a way other than chunks.
+    var hasUnknownTransferCoding = false
+
+    /// Why a request with this head is refused, whatever its path; nil if it is not.
+    func objection(_ version: HTTPVersion) -> HTTPReply? {
+        // RFC 9112, section 3.2: exactly one in HTTP/1.1, and never two.
+        if version.major < 2, self.hostCount > 1 || self.hostCount == 0 && version != .http1_0 {
+            return .text("Bad Request: there must be exactly one Host field", status: .badRequest)
+        }
+        if self.hasUnknownTransferCoding {
+            return .text("Not Implemented: the only Transfer-Encoding is chunked", status: .notImplemented)
+        }
+        if self.isContentEncoded {
+            return .text(
+                "Unsupported Media Type: bodies with a Content-Encoding are not taken", status: .unsupportedMediaType)
+        }
+        return nil
+    }
 
     init(_ headers: HTTPHeaders) {
         for (name, value) in headers {
             switch name.utf8.count {
+            case 4 where name.lowercased() == "host":
+                self.hostCount += 1
+            case 16 where name.lowercased() == "content-encoding":
+                self.isContentEncoded = self.isContentEncoded || !value.isEmpty && value.lowercased() != "identity"
+            case 17 where name.lowercased() == "transfer-encoding":
+                self.hasUnknownTransferCoding = self.hasUnknownTransferCoding || value.lowercased() != "chunked"
             case 6 where name.lowercased() == "expect":
                 self.expectsContinue = self.expectsContinue || value.lowercased() == "100-continue"
             case 7 where name.lowercased() == "upgrade":

@@ -55,7 +55,8 @@ package struct PostgresError: Error, Sendable {
         }
     }
 
-    /// Whether the server refused a connection for a reason that does not pass by itself: wrong password, no such database or role.
+    /// Whether the server refused a connection for a reason that does not pass by itself: wrong password, no such database
+    /// or role.
     ///
     /// Why by text: libpq tells no SQLSTATE for a connection that was not made. A server that speaks another language is asked
     /// again, as one that is away.

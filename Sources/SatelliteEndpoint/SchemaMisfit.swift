@@ -54,7 +54,7 @@ extension SatelliteHub {
             }
             guard self.state.withLock({ $0.misfits[oid]?.relation != relation }) else { continue }
             if !misfit.missing.isEmpty {
-                // Why: the schema may be newer than this transaction, and then the migration that added the column is still to come.
+                // Why: the schema may be newer than this transaction; the migration that added the column is still to come.
                 let now = try await self.source.load(including: nil).schema.table(oid: oid)
                 misfit.missing.removeAll { now?.columnIndex($0) != nil }
             }

@@ -159,6 +159,10 @@ package struct Sidecar: Sendable {
                 throw StartError(
                     .initialisation, "cannot listen on port \(address.port): another process has it",
                     hint: "Stop that process or set HTTP_PORT")
+            } catch {
+                throw StartError(
+                    .initialisation, "cannot listen on \(address.host):\(address.port): \(Self.reason(error))",
+                    hint: "Set HTTP_PORT to a port that this user may have")
             }
         }
         if let streams {
@@ -174,6 +178,11 @@ package struct Sidecar: Sendable {
         metrics.observe(options.counters, options.bodyBudget, listeners)
         streams?.observe(metrics)
         return listeners
+    }
+
+    /// What the system said, without the name of the call.
+    static func reason(_ error: any Error) -> String {
+        (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
     }
 
     private func bind(

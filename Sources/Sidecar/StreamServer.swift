@@ -286,6 +286,10 @@ final class StreamServer: Sendable {
             throw Sidecar.StartError(
                 .initialisation, "cannot listen on \(address.host):\(address.port): another process has it",
                 hint: "Stop that process or set DS_SERVER__BIND_ADDRESS")
+        } catch let error as IOError {
+            throw Sidecar.StartError(
+                .initialisation, "cannot listen on \(address.host):\(address.port): \(Sidecar.reason(error))",
+                hint: "Set DS_SERVER__BIND_ADDRESS to an address of this machine and a port that this user may have")
         } catch let error as TLSFileError {
             throw Sidecar.StartError(
                 .configuration, "TLS cannot be used: \(error)",

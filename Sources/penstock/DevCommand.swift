@@ -32,6 +32,14 @@ struct DevCommand: AsyncParsableCommand {
         guard let level = LogSettings.Level(rawValue: self.logLevel) else {
             throw ValidationError("--log-level is one of error, warning, info, debug")
         }
+        // Why not quoted: the path goes into a shell's command line of pg_ctl and into postgresql.conf.
+        guard !self.dataDir.contains(where: { "\"'\\\n".contains($0) }) else {
+            throw ValidationError("--data-dir may hold neither quotes nor backslashes")
+        }
+        for name in ProcessInfo.processInfo.environment.keys.sorted()
+        where name.hasPrefix("PENSTOCK_MIRROR_") || name.hasPrefix("DS_") {
+            Self.say("\(name) has no effect here; it is for `penstock serve`")
+        }
         let cluster: DevelopmentCluster
         do {
             cluster = try await DevelopmentCluster.start(directory: self.dataDir) { Self.say($0) }

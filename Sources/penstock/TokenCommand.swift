@@ -47,7 +47,10 @@ struct TokenCommand: ParsableCommand {
         }
         var text = ProcessInfo.processInfo.environment["AUTH_JWT_KEY"] ?? ""
         if let keyFile {
-            text = try String(contentsOfFile: keyFile, encoding: .utf8)
+            guard let contents = try? String(contentsOfFile: keyFile, encoding: .utf8) else {
+                throw ValidationError("the file \(keyFile) cannot be read as text")
+            }
+            text = contents
             if text.hasSuffix("\n") { text.removeLast() }
         }
         guard !text.isEmpty else { throw ValidationError("set AUTH_JWT_KEY or give --key-file") }

@@ -38,11 +38,16 @@ struct WatchCommand: AsyncParsableCommand {
     )
     var insert: [String] = []
 
-    @Option(parsing: .upToNextOption, help: "Update a row: its key, then column=value ...")
+    @Option(parsing: .upToNextOption, help: "Update a row: its key (or column=key), then column=value ...")
     var update: [String] = []
 
     @Option(help: "Delete the row with this key.")
     var delete: String?
+
+    func validate() throws {
+        let kinds = [!self.insert.isEmpty, !self.update.isEmpty, self.delete != nil].count { $0 }
+        guard kinds < 2 else { throw ValidationError("one of --insert, --update and --delete at a time") }
+    }
 
     func run() async throws {
         let (host, port) = try self.address()
@@ -92,9 +97,20 @@ struct WatchCommand: AsyncParsableCommand {
             return [.insert(table: self.table, values)]
         }
         if let key = self.update.first {
-            return [.update(table: self.table, key: key, Dictionary(try Self.pairs(self.update.dropFirst())) { $1 })]
+            var values: [String: String?] = [:]
+            for (column, value) in try Self.pairs(self.update.dropFirst()) {
+                values[column] = Self.value(value, type: Self.type(of: column, table))
+            }
+            return [.update(table: self.table, key: Self.key(key, table), values)]
         }
-        return [.delete(table: self.table, key: self.delete ?? "")]
+        return [.delete(table: self.table, key: Self.key(self.delete ?? "", table))]
+    }
+
+    /// The key alone, or `column=key` with the name of the key's column.
+    private static func key(_ text: String, _ table: ClientReplica.Table) -> String {
+        guard table.rows[text] == nil, table.primaryKey.count == 1, let index = table.primaryKey.first else { return text }
+        let prefix = table.columns[index] + "="
+        return text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
     }
 
     private static func type(of column: String, _ table: ClientReplica.Table) -> String {
@@ -106,6 +122,8 @@ struct WatchCommand: AsyncParsableCommand {
         case ("uuid", "uuid"): return UUID().uuidString.lowercased()
         case ("now", "timestamptz"): return WatchTime.text(Date()) + "Z"
         case ("now", "timestamp"): return WatchTime.text(Date())
+        case ("true", "bool"): return "t"
+        case ("false", "bool"): return "f"
         default: return value
         }
     }

@@ -224,8 +224,8 @@ struct SettingsTests {
         #expect(try Environments.load(["PENSTOCK_DATA_DIR": ""]).feed.dataDirectory == nil)
         #expect(try Environments.load(["PENSTOCK_TRANSPORT": "extension"]).feed.transport == .extension)
 
-        let long = "/" + String(repeating: "x", count: 107)
-        #expect(Environments.problems(["PENSTOCK_SOCKET": long]) == ["PENSTOCK_SOCKET is longer than 107 bytes"])
+        let long = "/" + String(repeating: "x", count: 103)
+        #expect(Environments.problems(["PENSTOCK_SOCKET": long]) == ["PENSTOCK_SOCKET is longer than 103 bytes"])
         #expect(Environments.problems(["PENSTOCK_SOCKET": String(long.dropLast())]) == [])
         #expect(Environments.problems(["PENSTOCK_SOCKET": "p.sock"]) == ["PENSTOCK_SOCKET has to be an absolute path"])
         for peer in ["-1", "4294967296", "a b", "1a", "x:y"] {

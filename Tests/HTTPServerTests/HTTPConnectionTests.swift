@@ -67,11 +67,17 @@ struct HTTPConnectionTests {
         ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400"),
         ("GET /hello HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", "400"),
         ("GET /hello HTTP/9.7\r\nHost: x\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.1\r\n\r\n", "400 Bad Request"),
+        ("GET /hello HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", "400"),
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "415"),
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "501"),
         ("\u{16}\u{03}\u{01}\u{02}\u{00}\u{01}\r\n\r\n", "400"),
     ])
     func malformedRequestIsRefused(request: String, status: String) async throws {
         let text = try await self.exchange(request)
-        #expect(text.hasPrefix("HTTP/1.1 \(status) "), "\(text)")
+        #expect(text.split(separator: " ", maxSplits: 1).last?.hasPrefix(status) == true, "\(text)")
+        #expect(text.contains(": "))
         #expect(text.contains("connection: close"))
         #expect(!text.contains("200 OK"))
     }

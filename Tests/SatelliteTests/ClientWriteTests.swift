@@ -165,8 +165,6 @@ struct ClientWriteTests {
             [good], [Self.begin([]), good], [Self.begin([1]), Self.begin([2])], [Self.commit],
             [Self.begin([1]), .insert(unknown)], [Self.begin([1]), .gone(.init())],
             [Self.begin([1]), Self.insert([Self.key, "a", nil, nil])],
-            [Self.begin([1]), Self.insert([Self.key, nil, nil, nil, nil])],
-            [Self.begin([1]), Self.insert([nil, "a", nil, nil, nil])],
             [Self.begin([1]), Self.insert([Self.key, "a", nil, nil, nil], tags: ["x"])],
         ]
         for operations in cases {
@@ -176,6 +174,18 @@ struct ClientWriteTests {
             #expect(actions.closeCode == 1_007)
             guard case .error(let error)? = actions.messages.first else { continue }
             #expect(error.message == "unexpected error")
+        }
+    }
+
+    @Test func aNullWhereNoneMayBeIsExplained() {
+        for values in [[Self.key, nil, nil, nil, nil], [nil, "a", nil, nil, nil]] as [[String?]] {
+            var harness = Self.harness()
+            let actions = harness.receive(Self.log([Self.begin([1]), Self.insert(values)]))
+            guard case .error(let error)? = actions.messages.first else {
+                Issue.record("no error")
+                continue
+            }
+            #expect(error.message.hasPrefix("Column ") && error.message.hasSuffix(" may not be NULL"))
         }
     }
 

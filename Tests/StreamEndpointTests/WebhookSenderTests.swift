@@ -112,7 +112,7 @@ struct WebhookSenderTests {
             let reply = await withCheckedContinuation { continuation in
                 sender.send(request) { continuation.resume(returning: $0) }
             }
-            #expect(throws: WebhookFailure("no answer in time")) { try reply.get() }
+            #expect(throws: WebhookFailure.self) { try reply.get() }
             #expect(ContinuousClock.now - begun < .seconds(5))
         }
         await receiver.stop()

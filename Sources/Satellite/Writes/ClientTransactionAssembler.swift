@@ -152,7 +152,7 @@ struct ClientTransactionAssembler {
             if mask[position / 8] & (0x80 >> UInt8(position % 8)) != 0 {
                 guard column.isNullable && !column.isPrimaryKey || nullability == .keyOnly && !column.isPrimaryKey
                 else {
-                    throw .malformed
+                    throw ClientWriteError("Column \(column.name) of table \(relation.table.name) may not be NULL")
                 }
                 result[index] = .null
                 continue
