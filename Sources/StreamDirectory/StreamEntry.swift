@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 
 /// One stream. Its shard's lock guards all of it, but for the constants.
