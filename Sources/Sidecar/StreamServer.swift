@@ -34,6 +34,7 @@ final class StreamServer: Sendable {
         self.directory = try StreamStorage.open(settings, clock) { sentence in
             logger.error("an import that was cut off: \(sentence)")
         }
+        Self.watch(self.directory, logger)
         var services = StreamServices(directory: self.directory, clock: clock, logger: logger)
         services.root = settings.http.basePath
         services.names = StreamNameRules(
@@ -79,6 +80,36 @@ final class StreamServer: Sendable {
             settings, self.directory, names, clock, logger)
         services.control = self.subscriptions
         self.services = services
+    }
+
+    /// Says in the log when the storage takes no changes, and when it does again.
+    private static func watch(_ directory: StreamDirectory, _ logger: Logger) {
+        let isFull = Mutex(false)
+        let tell: @Sendable (StreamDirectoryCondition) -> Void = { condition in
+            switch condition {
+            case .diskFull:
+                guard !isFull.withLock({ was in
+                    defer { was = true }
+                    return was
+                }) else { return }
+                logger.warning(
+                    "the disk of the streams is full: what makes them larger is answered with 507 until there is room")
+            case .healthy:
+                guard isFull.withLock({ was in
+                    defer { was = false }
+                    return was
+                }) else { return }
+                logger.notice("the disk of the streams has room again: all changes are taken")
+            case .failed(let error):
+                logger.error(
+                    "the storage of the streams has failed: no changes are taken until the next start",
+                    metadata: ["error": "\(error)"])
+            case .closed: break
+            }
+        }
+        directory.onCondition(tell)
+        directory.lookForRoom()
+        if directory.condition == .diskFull { tell(.diskFull) }
     }
 
     /// Subscriptions, kept beside the streams where those are kept.

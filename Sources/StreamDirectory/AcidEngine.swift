@@ -26,10 +26,14 @@ struct AcidChange: Sendable {
 /// committed state without any recovery of ours.
 final class AcidEngine: Sendable {
     let shards: [AcidShard]
+    let room: DiskRoom
     private let lock: any FileLock
     private let configuration: StreamDirectoryConfiguration
 
-    private init(shards: [AcidShard], lock: any FileLock, configuration: StreamDirectoryConfiguration) {
+    private init(
+        shards: [AcidShard], lock: any FileLock, configuration: StreamDirectoryConfiguration, room: DiskRoom
+    ) {
+        self.room = room
         self.shards = shards
         self.lock = lock
         self.configuration = configuration
@@ -74,7 +78,8 @@ final class AcidEngine: Sendable {
                 }
                 try AcidLayout.write(root, shardCount: shardCount, fileSystem)
             }
-            return (AcidEngine(shards: shards, lock: lock, configuration: configuration), recovered)
+            let room = DiskRoom(directory: root, reserve: configuration.reservedBytes, fileSystem: fileSystem)
+            return (AcidEngine(shards: shards, lock: lock, configuration: configuration, room: room), recovered)
         } catch {
             lock.release()
             throw error

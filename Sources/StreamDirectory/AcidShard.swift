@@ -22,6 +22,8 @@ final class AcidShard: Sendable {
         var failure: StoreError?
         var thread: StoreThread?
         var isFull = false
+        /// The disk had no room to remove what is left of deleted streams: not before this.
+        var nextTidying: ContinuousClock.Instant?
         var commits = CommitStatistics()
 
         /// A stream whose records can be removed now.
@@ -37,6 +39,8 @@ final class AcidShard: Sendable {
     /// Held during a commit: one at a time.
     private let committing = Mutex<Void>(())
     private let directory = Mutex<WeakDirectory>(WeakDirectory())
+    /// Bytes of pages that the file has and nothing needs, as of the last look.
+    let reusable = Atomic<Int>(0)
 
     private struct WeakDirectory {
         weak var directory: StreamDirectory?
@@ -123,7 +127,11 @@ final class AcidShard: Sendable {
                 nextTouches = clock.now + interval * 0.6
             }
             let (hasWork, hasGarbage, isStopping, isFull) = self.state.withLock {
-                (!$0.waiting.isEmpty, $0.nextGarbage != nil || $0.nextFloor != nil, $0.isStopping, $0.isFull)
+                (
+                    !$0.waiting.isEmpty,
+                    ($0.nextGarbage != nil || $0.nextFloor != nil) && $0.nextTidying.map { $0 <= clock.now } ?? true,
+                    $0.isStopping, $0.isFull
+                )
             }
             if isStopping { return }
             if isFull {
@@ -132,7 +140,7 @@ final class AcidShard: Sendable {
             } else if hasWork {
                 self.commitWaiting()
             } else if hasGarbage {
-                self.committing.withLock { _ in self.removeGarbage() }
+                self.committing.withLock { _ in _ = self.removeGarbage() }
             } else {
                 self.signal.wait(milliseconds: 1000)
             }
@@ -165,6 +173,7 @@ final class AcidShard: Sendable {
             }
             guard let directory = self.directory.withLock({ $0.directory }) else { return }
             if wasFull { directory.partIsFull(false, wasFull: true) }
+            if directory.isShortOfRoom { self.lookForReusable() }
             directory.settle(changes)
         }
     }
@@ -175,7 +184,7 @@ final class AcidShard: Sendable {
         while self.state.withLock({
             $0.failure == nil && !$0.isFull && ($0.nextGarbage != nil || $0.nextFloor != nil)
         }) {
-            self.committing.withLock { _ in self.removeGarbage() }
+            guard self.committing.withLock({ _ in self.removeGarbage() }) else { break }
             self.commitWaiting()
         }
         let (failure, isFull) = self.state.withLock { ($0.failure, $0.isFull) }
@@ -194,20 +203,17 @@ final class AcidShard: Sendable {
             self.directory.withLock { $0.directory }?.changeCondition(to: .failed(error))
             return self.drop(changes, error)
         }
-        // Tidying up is left for the next start; only what somebody waits for makes the disk count as full.
-        if changes.isEmpty {
-            return self.state.withLock { state in
-                state.garbage = []
-                state.floors = [:]
-            }
-        }
+        // Tidying up is tried again later; only what somebody waits for makes the disk count as full.
+        if changes.isEmpty { return self.state.withLock { $0.nextTidying = .now + .seconds(1) } }
         // Kept, and tried again.
         let wasFull = self.state.withLock { state in
             state.waiting = changes + state.waiting
             defer { state.isFull = true }
             return state.isFull
         }
-        self.directory.withLock { $0.directory }?.partIsFull(true, wasFull: wasFull)
+        guard let directory = self.directory.withLock({ $0.directory }) else { return }
+        directory.partIsFull(true, wasFull: wasFull)
+        directory.answerStalled(changes)
     }
 
     private func drop(_ changes: [Change], _ error: StoreError) {
@@ -302,8 +308,9 @@ final class AcidShard: Sendable {
         }
     }
 
-    /// Removes some records of a stream that is gone.
-    private func removeGarbage() {
+    /// Removes some records of a stream that is gone, or of the front of one that was trimmed. False when the disk had no
+    /// room for it, or has failed.
+    private func removeGarbage() -> Bool {
         guard let identity = self.state.withLock({ $0.nextGarbage }) else { return self.removeTrimmed() }
         let environment = self.environment
         do throws(LMDBEnvironment.Fault) {
@@ -330,8 +337,10 @@ final class AcidShard: Sendable {
                 }
             }
             if isDone { self.state.withLock { state in state.garbage.removeAll { $0 == identity } } }
+            return true
         } catch {
             self.failed(error, [])
+            return false
         }
     }
 }
@@ -339,13 +348,13 @@ final class AcidShard: Sendable {
 extension AcidShard {
     /// Removes some records from the front of streams that were trimmed: so many in one transaction that no commit waits for
     /// long.
-    private func removeTrimmed() {
+    private func removeTrimmed() -> Bool {
         // Why not beside what waits: it may be the deletion of a fork without which these records would still be needed.
         let floors = self.state.withLock { state in
             guard state.waiting.isEmpty, state.failure == nil else { return [UInt64: UInt64]() }
             return state.floors.filter { state.holds[$0.key] == nil }
         }
-        guard !floors.isEmpty else { return }
+        guard !floors.isEmpty else { return true }
         let environment = self.environment
         var done: [UInt64: UInt64] = [:]
         do throws(LMDBEnvironment.Fault) {
@@ -376,8 +385,10 @@ extension AcidShard {
             self.state.withLock { state in
                 for (identity, floor) in done where state.floors[identity] == floor { state.floors[identity] = nil }
             }
+            return true
         } catch {
             self.failed(error, [])
+            return false
         }
     }
 }

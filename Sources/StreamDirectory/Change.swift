@@ -4,7 +4,7 @@ import StreamStore
 
 /// A change that was decided and is on its way to the disk, with what is to happen when it is there.
 final class Change: LogAttachment, @unchecked Sendable {
-    // Why unchecked: all but `followers` is constant; those are guarded by the lock of the entry's shard.
+    // Why unchecked: what is variable is guarded by the lock of the entry's shard.
 
     enum Kind: UInt8 {
         case create = 1
@@ -23,7 +23,9 @@ final class Change: LogAttachment, @unchecked Sendable {
     let payloadCount: Int
     let messageCount: Int
     let target: (any CompletionTarget)?
-    let completion: StreamCompletion?
+    var completion: StreamCompletion?
+    /// It was told that it waits for room on the disk.
+    var isAnswered = false
     /// Answers that wait for the same moment: repeats of requests that are not durable yet.
     var followers: [(target: (any CompletionTarget)?, completion: StreamCompletion)] = []
     /// Other streams that a deletion has removed for good.

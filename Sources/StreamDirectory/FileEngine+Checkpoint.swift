@@ -40,15 +40,20 @@ extension FileEngine {
         let mark = self.log.durableEnd
         let metadataEnd = self.metadata.durableEnd
         var dirty: [StreamEntry] = []
+        var removed: [StreamEntry] = []
         for shard in directory.shards {
             shard.withLock {
-                dirty += shard.dirty
+                for entry in shard.dirty {
+                    if entry.isRemoved { removed.append(entry) } else { dirty.append(entry) }
+                }
                 shard.dirty = []
             }
         }
-        guard !dirty.isEmpty || mark > state.mark else { return }
-        // By name of the files, so that writes to a folder come together.
+        guard !dirty.isEmpty || !removed.isEmpty || mark > state.mark else { return }
+        // By name of the files, so that writes to a folder come together; first those that give room back.
+        removed.sort { $0.state.identity < $1.state.identity }
         dirty.sort { $0.state.identity < $1.state.identity }
+        dirty = removed + dirty
         var done = 0
         do throws(StoreError) {
             while done < dirty.count {

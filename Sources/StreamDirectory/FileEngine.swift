@@ -27,6 +27,7 @@ final class FileEngine: Sendable {
     let metadataFlusher: StoreFlusher
     let metadata: SegmentedLog
     let pool: StreamFilePool
+    let room: DiskRoom
     /// Held during a checkpoint.
     let checkpointing: Mutex<CheckpointState>
     private let fullness = Mutex(Fullness())
@@ -55,6 +56,8 @@ final class FileEngine: Sendable {
         self.metadataFlusher = metadataFlusher
         self.metadata = metadata
         self.checkpointing = Mutex(state)
+        self.room = DiskRoom(
+            directory: configuration.directory, reserve: configuration.reservedBytes, fileSystem: fileSystem)
         self.pool = StreamFilePool(
             directory: configuration.directory + "/data", fileSystem: fileSystem,
             limit: configuration.limits.openStreams)
@@ -77,7 +80,11 @@ final class FileEngine: Sendable {
             switch condition {
             case .failed(let error): directory.changeCondition(to: .failed(error))
             case .closed: break
-            case .healthy, .diskFull: self.foundFull(directory) { $0.log = condition == .diskFull }
+            case .healthy: self.foundFull(directory) { $0.log = false }
+            case .diskFull:
+                self.foundFull(directory) { $0.log = true }
+                // Why all of it: from here on the log takes no more until there is room.
+                directory.answerStalled(self.log.waitingAttachments.compactMap { $0 as? Change })
             }
         }
         guard self.configuration.runsThreads else { return }

@@ -93,6 +93,31 @@ final class LMDBEnvironment: @unchecked Sendable {
     /// From here on readers see that commit, so it has to stay. A sync is not enough: after one that failed, the cache
     /// holds pages that no later sync will write. A new commit writes such a page of its own.
     private func commitAnew() throws(Fault) {
+        do throws(Fault) {
+            try self.commitNothing()
+        } catch {
+            guard error.isDiskFull || error.isMapFull else { throw error }
+            try self.rewriteRoots(afterwards: error)
+        }
+    }
+
+    /// On a full disk: writes the pages that make commits valid again as they are, which takes no room.
+    ///
+    /// All other pages of a commit were on the disk before such a page was written.
+    private func rewriteRoots(afterwards fault: Fault) throws(Fault) {
+        var statistics = MDB_stat()
+        try Self.check(mdb_env_stat(self.environment, &statistics))
+        var descriptor: Int32 = -1
+        try Self.check(mdb_env_get_fd(self.environment, &descriptor))
+        let count = 2 * Int(statistics.ms_psize)
+        let bytes = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+        defer { bytes.deallocate() }
+        guard pread(descriptor, bytes, count, 0) == count, pwrite(descriptor, bytes, count, 0) == count,
+            fsync(descriptor) == 0
+        else { throw fault }
+    }
+
+    private func commitNothing() throws(Fault) {
         let key = Self.key(0)
         try self.write { transaction throws(Fault) in
             let next = try self.get(self.streams, key, in: transaction)
@@ -153,6 +178,32 @@ final class LMDBEnvironment: @unchecked Sendable {
         var status = statvfs()
         guard statvfs(self.path, &status) == 0 else { return false }
         return UInt64(status.f_bavail) * UInt64(status.f_frsize) < 1 << 20
+    }
+
+    /// Bytes of pages that are free inside the file.
+    var reusableBytes: Int {
+        var statistics = MDB_stat()
+        guard mdb_env_stat(self.environment, &statistics) == 0 else { return 0 }
+        let pageSize = Int(statistics.ms_psize)
+        var pages = 0
+        do throws(Fault) {
+            try self.read { transaction throws(Fault) in
+                var cursor: OpaquePointer?
+                // LMDB's own table of free pages: transaction → count, pages.
+                try Self.check(mdb_cursor_open(transaction, 0, &cursor))
+                guard let cursor else { return }
+                defer { mdb_cursor_close(cursor) }
+                var key = MDB_val()
+                var value = MDB_val()
+                while mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0 {
+                    guard let list = value.mv_data, value.mv_size >= MemoryLayout<Int>.size else { continue }
+                    pages += list.loadUnaligned(as: Int.self)
+                }
+            }
+        } catch {
+            return 0
+        }
+        return pages * pageSize
     }
 
     private func grow() throws(Fault) {

@@ -31,6 +31,12 @@ struct LeavingNames {
         return true
     }
 
+    /// The deletion waits for room on the disk. Returns what waited for it; the name is not free yet.
+    mutating func stalled(_ name: String) -> [@Sendable () -> Void] {
+        defer { self.names[name]?.waiting = [] }
+        return self.names[name]?.waiting ?? []
+    }
+
     /// One deletion is durable, or will never be. Returns what waited.
     mutating func settled(_ name: String) -> [@Sendable () -> Void] {
         guard let leaving = self.names[name] else { return [] }

@@ -54,6 +54,7 @@ final class MaintenanceThread: Sendable {
             if now >= nextSweep {
                 current.sweep(now: current.clock())
                 if configuration.appliesRetention { current.applyRetention(now: current.clock()) }
+                current.lookForRoom()
                 nextSweep = now + .seconds(1)
             }
             var wakeUp = nextSweep

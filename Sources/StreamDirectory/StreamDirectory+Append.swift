@@ -52,9 +52,8 @@ extension StreamDirectory {
         reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void,
         batch: inout DeliveryBatch
     ) throws(StreamError) {
-        if let error = self.admissionError(byteCount: effect.payloadCount + entry.state.producerBytes(addedBy: effect)) {
-            throw error
-        }
+        let addedBytes = effect.payloadCount + entry.state.producerBytes(addedBy: effect)
+        if let error = self.admissionError(byteCount: addedBytes, environment: entry.environment) { throw error }
         let producerBytes = entry.state.producerBytes
         defer {
             let change = entry.state.producerBytes - producerBytes

@@ -169,9 +169,10 @@ extension StreamDirectory {
         guard count == 0 || base - earliest + UInt64(count) <= self.appendLimits.maximumStreamBytes else {
             throw StreamError(.payloadTooLarge, "The stream would exceed its size limit.")
         }
-        if let error = self.admissionError(byteCount: count) { throw error }
-        if case .acid(let engine) = self.engine {
-            let environment = source?.environment ?? engine.environment(for: name)
+        var environment: UInt8 = 0
+        if case .acid(let engine) = self.engine { environment = source?.environment ?? engine.environment(for: name) }
+        if let error = self.admissionError(byteCount: count, environment: environment) { throw error }
+        if case .acid = self.engine {
             let waits = self.shards[self.shardIndex(hash)].leaving.wait(for: name, environment: environment) {
                 [weak self] in
                 guard let self else { return reply(.failure(StreamError(.unavailable, "The server is stopping."))) }
@@ -189,8 +190,8 @@ extension StreamDirectory {
         let shard = self.shard(of: entry)
         let completion = StreamCompletion(.create(reply, outcome))
         var transaction: AcidChange?
-        if case .acid(let engine) = self.engine {
-            entry.environment = source?.environment ?? engine.environment(for: name)
+        if case .acid = self.engine {
+            entry.environment = environment
             var states = [state]
             if var parent = source?.stateToCommit {
                 parent.forkCount += 1

@@ -52,7 +52,7 @@ extension StreamDirectory {
         _ entry: StreamEntry, now: UInt64, isExpiry: Bool, target: (any CompletionTarget)?,
         completion: StreamCompletion?, batch: inout DeliveryBatch
     ) throws(StreamError) {
-        if let error = self.admissionError(byteCount: 0) { throw error }
+        if let error = self.admissionError(byteCount: 0, isDeletion: true) { throw error }
         let steps = self.deletionSteps(entry)
         let removed = steps.filter { $0.1 == .remove }.map(\.0)
         try self.withShards(of: steps.map(\.0.hash)) { () throws(StreamError) in

@@ -105,6 +105,7 @@ extension StreamDirectory {
         batch: inout DeliveryBatch
     ) {
         if let change = entry.live?.lastChange {
+            if change.isAnswered { return batch.add(StreamCompletion(completion.body, error: Self.stalled), to: target) }
             change.followers.append((target, completion))
         } else if let error = self.failedError {
             // Why: whether what it repeats has become durable is not known.

@@ -113,7 +113,7 @@ extension StreamDirectory {
         _ entry: StreamEntry, _ shard: StreamShard, to position: UInt64, now: UInt64, completion: StreamCompletion?,
         batch: inout DeliveryBatch
     ) throws(StreamError) {
-        if let error = self.admissionError(byteCount: 0) { throw error }
+        if let error = self.admissionError(byteCount: 0, isDeletion: true) { throw error }
         var next = entry.stateToStore
         next.trim(to: position)
         var transaction: AcidChange?

@@ -131,10 +131,13 @@ package final class StreamDirectory: Sendable {
 
     // MARK: - Condition
 
-    package var condition: StreamDirectoryCondition { self.stateOfHealth.withLock { $0 } }
+    package var condition: StreamDirectoryCondition {
+        let condition = self.stateOfHealth.withLock { $0 }
+        return condition == .healthy && self.isShortOfRoom ? .diskFull : condition
+    }
 
     /// Whether changes are taken.
-    package var isReady: Bool { self.takesChanges.load(ordering: .acquiring) }
+    package var isReady: Bool { self.takesChanges.load(ordering: .acquiring) && !self.isShortOfRoom }
 
     /// Calls `body` whenever the condition changes, on the thread that found out.
     package func onCondition(_ body: @escaping @Sendable (StreamDirectoryCondition) -> Void) {
@@ -153,7 +156,11 @@ package final class StreamDirectory: Sendable {
             self.takesChanges.store(condition == .healthy, ordering: .releasing)
             return true
         }
-        guard changed else { return }
+        if changed { self.tellCondition() }
+    }
+
+    func tellCondition() {
+        let condition = self.condition
         for observer in self.conditionObservers.withLock({ $0 }) { observer(condition) }
     }
 
@@ -177,8 +184,16 @@ package final class StreamDirectory: Sendable {
     // MARK: - Admission
 
     /// Whether a change of so many bytes may begin now.
-    func admissionError(byteCount: Int) -> StreamError? {
-        if !self.takesChanges.load(ordering: .acquiring), let error = self.conditionError { return error }
+    ///
+    /// - Parameters:
+    ///   - environment: `acid`: where it goes.
+    ///   - isDeletion: It may use what is kept free for deletions.
+    func admissionError(byteCount: Int, environment: UInt8 = 0, isDeletion: Bool = false) -> StreamError? {
+        if !self.takesChanges.load(ordering: .acquiring), !(isDeletion && self.takesDeletions),
+            let error = self.conditionError
+        {
+            return error
+        }
         let limits = self.configuration.limits
         guard self.waitingChanges.load(ordering: .relaxed) < limits.waitingChanges,
             self.waitingBytes.load(ordering: .relaxed) + byteCount <= max(limits.waitingBytes, byteCount)
@@ -192,7 +207,16 @@ package final class StreamDirectory: Sendable {
         {
             return StreamError(.payloadTooLarge, "All streams together would exceed their limit.")
         }
+        if !isDeletion, !self.hasRoom(for: byteCount, environment: environment) {
+            return StreamError(.insufficientStorage, "The disk is full.")
+        }
         return nil
+    }
+
+    /// Whether a disk that is full for checkpoints still takes records.
+    private var takesDeletions: Bool {
+        guard case .files(let engine) = self.engine, self.condition == .diskFull else { return false }
+        return engine.log.condition == .healthy
     }
 
     // MARK: - By hand

@@ -85,6 +85,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     package var acidMapBytes = 16 << 20
     /// Whether the directory's thread trims streams that have a retention.
     package var appliesRetention = true
+    /// Free bytes of the disk that deletions and checkpoints alone may use.
+    package var reservedBytes = 2 << 20
     /// False for tests that call `flush()`, `checkpoint()` and `sweep(now:)` themselves.
     package var runsThreads = true
 

@@ -40,6 +40,8 @@ package protocol FileSystem: Sendable {
     func syncDirectory(_ directory: String) throws(FileError)
     /// Makes everything in the file system that holds a directory durable: contents, sizes and names.
     func syncFileSystem(of directory: String) throws(FileError)
+    /// Bytes that may still be written in the file system of a directory; nil where that is not known.
+    func availableBytes(in directory: String) -> UInt64?
     /// Makes one directory; an existing one is no error. Returns whether it was made now.
     func makeDirectory(_ directory: String) throws(FileError) -> Bool
     /// Takes an exclusive lock on a file (made if missing), against other processes and this one. Fails with
@@ -74,6 +76,8 @@ package protocol FileLock: AnyObject, Sendable {
 }
 
 extension FileSystem {
+    package func availableBytes(in directory: String) -> UInt64? { nil }
+
     /// Makes a directory and those above it, durably.
     package func makeDirectoryPath(_ directory: String) throws(FileError) {
         var missing: [String] = []

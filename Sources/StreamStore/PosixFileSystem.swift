@@ -77,6 +77,12 @@ package struct PosixFileSystem: FileSystem {
         #endif
     }
 
+    package func availableBytes(in directory: String) -> UInt64? {
+        var status = statvfs()
+        guard statvfs(directory, &status) == 0 else { return nil }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
+
     package func makeDirectory(_ directory: String) throws(FileError) -> Bool {
         if mkdir(directory, 0o700) == 0 { return true }
         let number = errno

@@ -175,6 +175,11 @@ extension SegmentedLog {
         self.state.withLock { $0.dropObserver = body }
     }
 
+    /// What was given along with the records that are not durable yet.
+    package var waitingAttachments: [any LogAttachment] {
+        self.state.withLock { state in (state.inFlight + state.pending).flatMap { $0.attached.map(\.attachment) } }
+    }
+
     /// Fails the log for good.
     func fail(with error: StoreError) {
         let (waiters, observers, dropped, drop) = self.state.withLock { state in

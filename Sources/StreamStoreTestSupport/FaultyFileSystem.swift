@@ -29,6 +29,8 @@ package final class FaultyFileSystem: FileSystem, Sendable {
         package var shortWriteChance = 0.0
         /// Most bytes in all files together.
         package var quota: Int?
+        /// Whether the disk tells how much of the quota is left.
+        package var tellsRoom = false
 
         package init() {}
     }
@@ -148,6 +150,12 @@ package final class FaultyFileSystem: FileSystem, Sendable {
 
     package func syncFileSystem(of directory: String) throws(FileError) {
         try self.disk.withLock { disk throws(FileError) in try disk.syncEverything(directory) }
+    }
+
+    package func availableBytes(in directory: String) -> UInt64? {
+        let faults = self.faults
+        guard faults.tellsRoom, let quota = faults.quota else { return nil }
+        return UInt64(max(0, quota - self.files.values.reduce(0, +)))
     }
 
     package func makeDirectory(_ directory: String) throws(FileError) -> Bool {

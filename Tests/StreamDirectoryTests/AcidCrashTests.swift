@@ -139,19 +139,24 @@ import Testing
         for (name, count) in [("a", 20_000), ("b", 900_000), ("a", 20_000), ("b", 20_000)] {
             let text = String(repeating: "x", count: count)
             directory.append(name, DirectoryHarness.request(text), now: 0) { result in
-                if case .success = result { answers.change { $0.append(name) } }
+                if case .failure(let error) = result { answers.change { $0.append("\(name) \(error.code)") } }
             }
         }
+        func tail(_ name: String) -> UInt64 { (try? directory.lookup(name, now: 0).get().tail) ?? 0 }
+        let before = ["a": tail("a"), "b": tail("b")]
+        func grown(_ name: String) -> UInt64 { tail(name) - (before[name] ?? 0) }
         directory.flush()
-        #expect(directory.condition == .diskFull && answers.value.isEmpty)
+        #expect(directory.condition == .diskFull)
+        #expect(answers.value.sorted() == ["a", "a", "b", "b"].map { "\($0) \(StreamErrorCode.insufficientStorage)" })
         disk.faults.quota = disk.usedBytes + 300_000
         directory.flush()
-        #expect(answers.value == ["a", "a"])
+        #expect(grown("a") == 40_000 && grown("b") == 0)
         #expect(directory.condition == .diskFull)
         disk.faults.quota = nil
         directory.flush()
         #expect(directory.condition == .healthy)
-        #expect(answers.value == ["a", "a", "b", "b"])
+        #expect(grown("a") == 40_000 && grown("b") == 920_000)
+        #expect(answers.value.count == 4)
         #expect(conditions.value == [.diskFull, .healthy])
     }
 

@@ -54,9 +54,11 @@ import Testing
         let answer = Box<Bool?>(nil)
         harness.directory.append(
             "a", DirectoryHarness.request(String(repeating: "x", count: 400_000)), now: harness.now.value
-        ) { _ in answer.value = true }
+        ) { result in
+            if case .failure(let error) = result { answer.value = error.code == .insufficientStorage }
+        }
         harness.directory.flush()
-        #expect(answer.value == nil)
+        #expect(answer.value == true)
         #expect(harness.directory.condition == .diskFull)
         #expect(harness.code { try harness.append("a", "more") } == .insufficientStorage)
         #expect(try harness.text("a") == "first")

@@ -25,7 +25,7 @@ import Testing
     func whatAStartFindsIsAPrefixThatHoldsEverythingAnswered(_ mode: StorageMode) throws {
         let first = Self.setting("PENSTOCK_SIM_FIRST_SEED", default: 1)
         let count = Self.setting("PENSTOCK_SIM_SEEDS", default: 50)
-        var (lost, failed, failedOpens, checkpoints, full, trimmings) = (0, 0, 0, 0, 0, 0)
+        var (lost, failed, failedOpens, checkpoints, full, trimmings, stalled) = (0, 0, 0, 0, 0, 0, 0)
         for seed in first..<first + count {
             var simulation = try DirectorySimulation(seed: seed, mode: mode)
             do {
@@ -39,16 +39,17 @@ import Testing
             checkpoints += simulation.checkpoints
             full += simulation.fullDisks
             trimmings += simulation.trimmings
+            stalled += simulation.stalledSteps
         }
         // The faults have to have bitten, or the run proves nothing.
         if count >= 50 {
             #expect(lost > 0 && failed > 0 && failedOpens > 0 && checkpoints > 0 && full > 0)
-            #expect(trimmings > 0)
+            #expect(trimmings > 0 && stalled > 0)
         }
         print(
             "directory simulation, \(mode): \(count) seeds, \(lost) unanswered changes lost, \(failed) failed generations,",
-            "\(failedOpens) failed opens, \(checkpoints) checkpoints, \(full) steps on a full disk, \(trimmings) trimmings"
-        )
+            "\(failedOpens) failed opens, \(checkpoints) checkpoints, \(full) steps on a full disk, \(stalled) of them with",
+            "changes that wait, \(trimmings) trimmings")
     }
 
     @Test(arguments: Self.modes)

@@ -25,6 +25,7 @@ extension DirectorySimulation {
         let first = Box<Result<Outcome, StreamError>?>(nil)
         let isAccepted = Box<Bool?>(nil)
         self.lastAnswer = isAccepted
+        let isTaken = Box(false)
         call { result in
             first.value = result
             switch result {
@@ -34,10 +35,13 @@ extension DirectorySimulation {
                 if isChange { answers.settled.change { $0[place] = max($0[place], number) } }
             case .failure(let error):
                 isAccepted.value = false
+                // Taken, and then no room: it waits on, and becomes durable without another answer.
+                if isTaken.value, error.code == .insufficientStorage { answers.hasStalled.value = true }
                 if expected != nil, !Self.isRefusedByDisk(error) { answers.wrong.value = "\(what) got \(error)" }
             }
         }
         if case .failure? = first.value { return }
+        isTaken.value = true
         if let expected, isChange { self.took(expected) }
     }
 
@@ -62,11 +66,12 @@ extension DirectorySimulation {
         else { return }
         for _ in 0..<2 { self.flush(directory) }
         guard self.lastAnswer.value != true else { return }
-        // A full disk: it was refused after all, or still waits, undecided, and then nothing more is asked for.
+        // A full disk: it was refused after all, or waits, with or without an answer, and will not be made since nothing
+        // more is asked for.
         self.history.removeLast()
         let last = self.history.count - 1
         self.answers.settled.change { $0 = $0.map { min($0, last) } }
-        if self.lastAnswer.value == nil { self.endsEarly = true }
+        self.endsEarly = true
     }
 
     mutating func payload() -> String {

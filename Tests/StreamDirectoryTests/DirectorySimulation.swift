@@ -23,6 +23,8 @@ struct DirectorySimulation {
         /// For each environment the number of the last change that was answered; all before it are durable too.
         let settled: Box<[Int]>
         let wrong = Box<String?>(nil)
+        /// Changes were told that they wait for room: that they are durable has no answer.
+        let hasStalled = Box(false)
 
         init(environments: Int) {
             self.settled = Box([Int](repeating: 0, count: environments))
@@ -63,6 +65,7 @@ struct DirectorySimulation {
     var failedOpens = 0
     var checkpoints = 0
     var fullDisks = 0
+    var stalledSteps = 0
     var operationCount = 0
     var trimmings = 0
 
@@ -171,7 +174,9 @@ struct DirectorySimulation {
         self.nextSweep = 0
         guard let directory = try self.open() else { return self.endingAfterFailure() }
         for _ in 0..<(self.fixedFaults == nil ? Int.random(in: 1...80, using: &self.random) : self.fixedSteps) {
+            self.settleStalled(directory)
             try self.step(directory)
+            self.settleStalled(directory)
             if let wrong = self.answers.wrong.value { throw Violation(description: wrong) }
             if self.endsEarly {
                 self.endsEarly = false
@@ -184,6 +189,7 @@ struct DirectorySimulation {
                 return self.endingAfterFailure()
             case .diskFull:
                 self.fullDisks += 1
+                if self.answers.hasStalled.value { self.stalledSteps += 1 }
                 // Sometimes somebody makes room.
                 if Int.random(in: 0..<8, using: &self.random) == 0 { self.disk.faults.quota = nil }
             case .healthy, .closed: break
@@ -232,6 +238,14 @@ struct DirectorySimulation {
         }
     }
 
+    /// Changes that waited for room are durable when nothing waits any more.
+    mutating func settleStalled(_ directory: StreamDirectory) {
+        guard self.answers.hasStalled.value, directory.statistics.waitingChanges == 0 else { return }
+        if case .failed = directory.condition { return }
+        self.answers.hasStalled.value = false
+        self.answers.settled.value = self.all(self.history.count - 1)
+    }
+
     mutating func flush(_ directory: StreamDirectory) {
         let count = self.history.count - 1
         directory.flush()
@@ -241,6 +255,8 @@ struct DirectorySimulation {
 
     /// What readers see now: what is durable, and of that all.
     mutating func checkVisible(_ directory: StreamDirectory, tolerant: Bool) throws {
+        // Some of what waits for room may be durable by now: which of it, no answer tells.
+        if self.answers.hasStalled.value { return }
         let settled = self.answers.settled.value
         let durable = (0..<self.environments).flatMap { environment in
             self.part(of: self.history[settled[environment]], in: environment).streams.sorted { $0.key < $1.key }

@@ -150,18 +150,19 @@ import Testing
         let harness = try DirectoryHarness(.fileDurable)
         _ = try harness.create("a", body: "first")
         harness.disk.faults.quota = harness.disk.files.values.reduce(0, +) + 10
-        let answers = Box<[Bool]>([])
+        let answers = Box<[StreamErrorCode?]>([])
         harness.directory.append("a", DirectoryHarness.request("waits"), now: harness.now.value) { result in
-            if case .success = result { answers.change { $0.append(true) } }
+            if case .failure(let error) = result { answers.change { $0.append(error.code) } }
         }
         harness.directory.flush()
-        #expect(answers.value.isEmpty && harness.directory.condition == .diskFull)
+        // Told, and kept.
+        #expect(answers.value == [.insufficientStorage] && harness.directory.condition == .diskFull)
         #expect(harness.code { try harness.append("a", "no") } == .insufficientStorage)
         #expect(harness.code { try harness.delete("a") } == .insufficientStorage)
         #expect(try harness.text("a") == "first")
         harness.disk.faults.quota = nil
         harness.directory.flush()
-        #expect(answers.value == [true] && harness.directory.condition == .healthy)
+        #expect(answers.value.count == 1 && harness.directory.condition == .healthy)
         try harness.append("a", "!")
         #expect(try harness.text("a") == "firstwaits!")
     }
