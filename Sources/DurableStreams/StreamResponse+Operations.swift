@@ -85,7 +85,9 @@ extension StreamResponse {
             }
             headers.append(("ETag", tag.description))
         }
-        if varies { headers.append(("Vary", "Accept-Encoding")) }
+        // Why: what one user's browser kept must not be shown to the next who signs in there.
+        let varying = (policy.scope == .user ? ["Authorization", "Cookie"] : []) + (varies ? ["Accept-Encoding"] : [])
+        if !varying.isEmpty { headers.append(("Vary", varying.joined(separator: ", "))) }
         headers.append(("Cache-Control", Self.caching(facts, policy)))
         headers += Self.position(facts)
         if isUnchanged { return StreamResponse(status: 304, headers: headers) }
