@@ -110,7 +110,7 @@ import Testing
         #expect(again == Self.expected)
         try await Self.expectAcknowledgementsToPassForeignWAL(harness)
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     private static func expectAcknowledgementsToPassForeignWAL(_ harness: FeedHarness) async throws {

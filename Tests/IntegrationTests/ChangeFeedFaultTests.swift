@@ -99,7 +99,7 @@ import Testing
         try await Self.expectEverythingOnce(harness, after: start)
         #expect(harness.startedOver.withLock { $0 }.isEmpty)
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     @Test func feedMovesBetweenTheTransportsWithoutAGap() async throws {
@@ -134,7 +134,7 @@ import Testing
         try await Self.expectEverythingOnce(harness, after: start)
         #expect(harness.startedOver.withLock { $0 }.isEmpty)
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     @Test(arguments: [FeedTransportChoice.replication, .extension])
@@ -152,6 +152,6 @@ import Testing
         #expect(seen.map(\.inserts.count) == [1, 300_000, 1])
         #expect(seen[1].inserts == (1...300_000).map(String.init))
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 }

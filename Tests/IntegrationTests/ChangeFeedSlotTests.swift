@@ -43,7 +43,7 @@ import Testing
                     "SELECT wal_status FROM pg_replication_slots WHERE slot_name = '\(harness.slot)'") == "lost"
             }
         }
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     private static func startWhileATransactionIsOpen(

@@ -48,5 +48,6 @@ import Testing
         #expect(seen.flatMap(\.inserts) == (0..<100).map(String.init))
         #expect(zip(seen, seen.dropFirst()).allSatisfy { $0.header.endLSN < $1.header.endLSN })
         try await harness.stop()
+        if transport == .extension { await harness.destroy() } else { harness.removeFiles() }
     }
 }

@@ -43,7 +43,7 @@ import Testing
         // For the slot that was made at the very first start alone.
         #expect(harness.startedOver.withLock { $0 } == ["the replication slot is made anew"])
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     @Test func slotFollowsAtTheWindowsDistanceAndMemoryIsBounded() async throws {
@@ -75,7 +75,7 @@ import Testing
         try await harness.waitUntilCurrent()
         #expect(try await harness.transactions(after: position).map(\.inserts) == [["away"]])
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 
     @Test func slotThatWasReplacedLeavesNobodyWithAHole() async throws {
@@ -103,6 +103,6 @@ import Testing
             if case .behindWindow = try await harness.feed.read(after: position) { true } else { false }
         #expect(isBehind)
         try await harness.stop()
-        await harness.cluster.destroy()
+        await harness.destroy()
     }
 }

@@ -104,6 +104,17 @@ final class FeedHarness: Sendable {
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
     }
 
+    /// Ends the feed and the cluster, and leaves nothing behind.
+    func destroy() async {
+        try? await self.stop()
+        await self.cluster.destroy()
+        self.removeFiles()
+    }
+
+    func removeFiles() {
+        try? FileManager.default.removeItem(atPath: self.directory)
+    }
+
     /// Waits until the feed serves current data.
     func waitUntilReady() async throws {
         do {
