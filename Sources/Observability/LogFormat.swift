@@ -84,10 +84,10 @@ package enum LogFormat: String, CaseIterable, Sendable {
         _ fields: [(key: String, value: Value)]
     ) -> String {
         var line = "{\"time\":\"\(Timestamp.text(microseconds: microseconds))\",\"level\":\"\(level.rawValue)\",\"message\":"
-        Self.write(Redaction.redacted(message), to: &line)
+        JSONText.write(Redaction.redacted(message), to: &line)
         if let error {
             line += ",\"error\":"
-            Self.write(Redaction.redacted(error), to: &line)
+            JSONText.write(Redaction.redacted(error), to: &line)
         }
         for (key, value) in fields {
             line += ","
@@ -98,14 +98,14 @@ package enum LogFormat: String, CaseIterable, Sendable {
     }
 
     private static func write(key: String, _ value: Value, to line: inout String) {
-        Self.write(key, to: &line)
+        JSONText.write(key, to: &line)
         line += ":"
         Self.write(Redaction.isSecret(key: key) ? .text(Redaction.mask) : value, to: &line)
     }
 
     private static func write(_ value: Value, to line: inout String) {
         switch value {
-        case .text(let text): Self.write(Redaction.redacted(text), to: &line)
+        case .text(let text): JSONText.write(Redaction.redacted(text), to: &line)
         case .number(let number): line += String(number)
         case .list(let values):
             line += "["
@@ -122,31 +122,5 @@ package enum LogFormat: String, CaseIterable, Sendable {
             }
             line += "}"
         }
-    }
-
-    /// A string of JSON.
-    private static func write(_ text: String, to line: inout String) {
-        line += "\""
-        let isPlain = text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
-        if isPlain {
-            line += text
-        } else {
-            for scalar in text.unicodeScalars {
-                switch scalar {
-                case "\"": line += "\\\""
-                case "\\": line += "\\\\"
-                case "\n": line += "\\n"
-                case "\r": line += "\\r"
-                case "\t": line += "\\t"
-                case _ where Redaction.isControl(scalar):
-                    for unit in String(scalar).utf16 {
-                        let digits = String(unit, radix: 16)
-                        line += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-                    }
-                default: line.unicodeScalars.append(scalar)
-                }
-            }
-        }
-        line += "\""
     }
 }

@@ -255,8 +255,8 @@ final class AcidEngine: Sendable {
         do throws(LMDBEnvironment.Fault) {
             return try environment.read { transaction throws(LMDBEnvironment.Fault) -> UInt64? in
                 guard
-                    let key = try environment.last(
-                        environment.records, before: LMDBEnvironment.key(identity, position + 1), in: transaction),
+                    let key = try environment.lastKey(
+                        environment.records, upTo: LMDBEnvironment.key(identity, position), in: transaction),
                     key.0 == identity
                 else { return nil }
                 return key.1

@@ -301,28 +301,6 @@ final class LMDBEnvironment: @unchecked Sendable {
         if code != MDB_NOTFOUND { try Self.check(code) }
     }
 
-    /// The numbers of the last key before another one; nil if there is none.
-    func last(
-        _ table: MDB_dbi, before key: ByteBuffer, in transaction: OpaquePointer
-    ) throws(Fault) -> (UInt64, UInt64)? {
-        var cursor: OpaquePointer?
-        try Self.check(mdb_cursor_open(transaction, table, &cursor))
-        guard let cursor else { throw Fault(code: EINVAL) }
-        defer { mdb_cursor_close(cursor) }
-        var keyValue = MDB_val()
-        var value = MDB_val()
-        var code = key.withUnsafeReadableBytes { bytes -> Int32 in
-            keyValue = MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
-            return mdb_cursor_get(cursor, &keyValue, &value, MDB_SET_RANGE)
-        }
-        // Nothing at or behind it: the last of all is before it.
-        code = mdb_cursor_get(cursor, &keyValue, &value, code == MDB_NOTFOUND ? MDB_LAST : MDB_PREV)
-        if code == MDB_NOTFOUND { return nil }
-        try Self.check(code)
-        let bytes = UnsafeRawBufferPointer(start: keyValue.mv_data, count: keyValue.mv_size)
-        return (Self.number(bytes, at: 0), Self.number(bytes, at: 1))
-    }
-
     /// The numbers of the last key that is not after `key`; nil if there is none.
     func lastKey(
         _ table: MDB_dbi, upTo key: ByteBuffer, in transaction: OpaquePointer

@@ -39,7 +39,7 @@ package final class MemoryFileSystem: FileSystem, Sendable {
     package func list(_ directory: String) throws(FileError) -> [String] {
         try self.state.withLock { state throws(FileError) -> [String] in
             guard state.directories.contains(directory) else { throw FileError(.list, directory, number: ENOENT) }
-            return (Array(state.files.keys) + Array(state.directories) + Array(state.locks))
+            return (Array(state.files.keys) + Array(state.directories))
                 .filter { $0 != directory && parentDirectory(of: $0) == directory }
                 .map { String($0.dropFirst(directory == "/" ? 1 : directory.count + 1)) }
         }
@@ -55,12 +55,7 @@ package final class MemoryFileSystem: FileSystem, Sendable {
     }
 
     package func unlink(_ path: String) throws(FileError) {
-        let file = self.state.withLock { state in
-            if let file = state.files.removeValue(forKey: path) { return Optional(file) }
-            return nil
-        }
-        // A lock's file has no contents, and goes with the lock.
-        if file == nil, !self.state.withLock({ $0.locks.contains(path) }) {
+        guard self.state.withLock({ $0.files.removeValue(forKey: path) != nil }) else {
             throw FileError(.unlink, path, number: ENOENT)
         }
     }
@@ -115,7 +110,7 @@ private final class MemoryFile: StoreFile {
                 contents.append(contentsOf: repeatElement(0, count: start - contents.count))
             }
             let overlap = min(bytes.count, contents.count - start)
-            for index in 0..<overlap { contents[start + index] = bytes[index] }
+            contents.replaceSubrange(start..<start + overlap, with: bytes[..<overlap])
             contents.append(contentsOf: bytes[overlap...])
             return bytes.count
         }

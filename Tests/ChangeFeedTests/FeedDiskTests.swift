@@ -132,7 +132,11 @@ import Testing
         database.holder.withLock { $0 = 4_242 }
         let feed = self.feed(FaultyFileSystem(seed: 1), flusher, database)
         let task = Task { try await feed.run() }
-        while !feed.health.summary.contains("pid 4242") { try await Task.sleep(for: .milliseconds(20)) }
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !feed.health.summary.contains("pid 4242") {
+            try #require(ContinuousClock.now < deadline, "the holder is not named")
+            try await Task.sleep(for: .milliseconds(10))
+        }
         // What the other one reads moves the slot.
         database.confirmed.withLock { $0 = LSN(rawValue: 500) }
         #expect(feed.health.epoch == nil && !feed.health.isReady)

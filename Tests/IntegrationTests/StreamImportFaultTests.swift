@@ -32,23 +32,13 @@ import Testing
         return path
     }
 
-    private static func running<Result>(
-        _ server: StreamProcess, _ body: () async throws -> Result
-    ) async throws -> Result {
-        try server.launch()
-        try await server.waitUntilReady()
-        let result = try await body()
-        server.end(SIGTERM)
-        return result
-    }
-
     /// A server with the stream `here`, not running any more.
     private static func stored(
         _ mode: String, environment: [String: String] = [:]
     ) async throws -> StreamProcess {
         let server = try StreamProcess(mode: mode, environment: environment)
         let text = [("content-type", "text/plain")]
-        let status = try await Self.running(server) {
+        let status = try await server.whileRunning {
             try await server.request(.PUT, "here", headers: text, body: "kept").status
         }
         #expect(status == 201)
@@ -76,7 +66,7 @@ import Testing
         #expect(outcome.status == 0, "\(outcome.output)")
         #expect(outcome.output.contains("1 imported") && outcome.output.contains("3 left out"), "\(outcome.output)")
         #expect(outcome.output.contains("The stream late was left out"), "\(outcome.output)")
-        let found = try await Self.running(server) { try await Self.bytes(server, "here", "late", "never", "new") }
+        let found = try await server.whileRunning { try await Self.bytes(server, "here", "late", "never", "new") }
         #expect(found == ["kept", "404", "404", "xxx"])
     }
 
@@ -91,7 +81,7 @@ import Testing
             #expect(outcome.output.contains("Nothing was imported"), "\(outcome.output)")
             #expect(!FileManager.default.fileExists(atPath: server.directory + "/data/import.pending"))
             #expect(try await server.run("streams", "list").status == 0)
-            let found = try await Self.running(server) { try await Self.bytes(server, "here", "big") }
+            let found = try await server.whileRunning { try await Self.bytes(server, "here", "big") }
             #expect(found == ["kept", "404"])
         }
     }
@@ -107,7 +97,7 @@ import Testing
             (document, ["big", "DS_NOTHING"]), ("no document", ["DS_NOTHING"]), (document, ["big", "DS_NOTHING"]),
         ] {
             _ = try Self.write(content, as: "data/import.pending", of: server)
-            let found = try await Self.running(server) {
+            let found = try await server.whileRunning {
                 try await Self.bytes(server, "here", "big", "late")
             }
             #expect(found == ["kept", "404", "404"])
@@ -117,7 +107,7 @@ import Testing
             #expect(server.log.contains("data/import.failed"), "\(server.log)")
             #expect(!FileManager.default.fileExists(atPath: server.directory + "/data/import.pending"))
         }
-        #expect(try await Self.running(server) { try await Self.bytes(server, "new") } == ["xxx"])
+        #expect(try await server.whileRunning { try await Self.bytes(server, "new") } == ["xxx"])
         // Each is kept.
         for name in ["import.failed", "import.failed.2", "import.failed.3"] {
             #expect(FileManager.default.fileExists(atPath: server.directory + "/data/" + name))

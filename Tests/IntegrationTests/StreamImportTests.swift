@@ -20,22 +20,12 @@ import Testing
         return bodies
     }
 
-    private static func running<Result>(
-        _ server: StreamProcess, _ body: () async throws -> Result
-    ) async throws -> Result {
-        try server.launch()
-        try await server.waitUntilReady()
-        let result = try await body()
-        server.end(SIGTERM)
-        return result
-    }
-
     @Test(arguments: ["file-durable", "acid"])
     func aKilledReplacementIsWholeOrNotAtAll(_ mode: String) async throws {
         // The document: what another server held.
         let origin = try StreamProcess(mode: mode)
         let document = origin.directory + "/export.json"
-        let new = try await Self.running(origin) {
+        let new = try await origin.whileRunning {
             for name in Self.names {
                 _ = try await origin.request(.PUT, name, headers: Self.json)
                 for number in 0..<Self.count {
@@ -51,7 +41,7 @@ import Testing
         var outcomes: Set<Bool> = []
         for delay in [0, 30, 60, 90, 120, 160, 200, 300, 500] {
             let server = try StreamProcess(mode: mode)
-            let old = try await Self.running(server) {
+            let old = try await server.whileRunning {
                 for name in Self.names {
                     _ = try await server.request(.PUT, name, headers: Self.json, body: "[\"old\",\"\(name)\"]")
                 }
@@ -63,13 +53,13 @@ import Testing
             kill(child, SIGKILL)
             var status: Int32 = 0
             while waitpid(child, &status, 0) < 0 && errno == EINTR {}
-            let found = try await Self.running(server) { try await Self.bodies(server) }
+            let found = try await server.whileRunning { try await Self.bodies(server) }
             #expect(found == old || found == new, "killed after \(delay) ms: \(found)")
             outcomes.insert(found == new)
             #expect(!FileManager.default.fileExists(atPath: server.directory + "/data/import.pending"))
             #expect(try await server.run("streams", "import", "--input", document, "--on-conflict", "replace").status == 0)
             #expect(!FileManager.default.fileExists(atPath: server.directory + "/data/import.pending"))
-            #expect(try await Self.running(server) { try await Self.bodies(server) } == new)
+            #expect(try await server.whileRunning { try await Self.bodies(server) } == new)
         }
         #expect(outcomes.contains(false))
     }
@@ -77,7 +67,7 @@ import Testing
     @Test func whatForksNeedIsNotReplaced() async throws {
         let server = try StreamProcess(mode: "file-durable")
         let document = server.directory + "/export.json"
-        let before = try await Self.running(server) {
+        let before = try await server.whileRunning {
             for name in Self.names { _ = try await server.request(.PUT, name, headers: Self.json, body: "[1]") }
             let fork = [("stream-forked-from", "/v1/stream/d")]
             #expect(try await server.request(.PUT, "fork", headers: fork).status == 201)
@@ -86,6 +76,6 @@ import Testing
         #expect(try await server.run("streams", "export", "--output", document).status == 0)
         let outcome = try await server.run("streams", "import", "--input", document, "--on-conflict", "replace")
         #expect(outcome.status != 0 && outcome.output.contains("has forks"))
-        #expect(try await Self.running(server) { try await Self.bodies(server) } == before)
+        #expect(try await server.whileRunning { try await Self.bodies(server) } == before)
     }
 }

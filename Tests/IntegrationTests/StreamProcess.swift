@@ -81,6 +81,15 @@ final class StreamProcess: Sendable {
         }
     }
 
+    /// Runs the program for as long as `body` takes.
+    func whileRunning<Result>(_ body: () async throws -> Result) async throws -> Result {
+        try self.launch()
+        try await self.waitUntilReady()
+        let result = try await body()
+        self.end(SIGTERM)
+        return result
+    }
+
     var log: String { (try? String(contentsOfFile: "\(self.directory)/log", encoding: .utf8)) ?? "" }
 
     struct Answer: Sendable {

@@ -121,3 +121,12 @@ struct ClientConnection: Sendable {
         try? await self.channel.close().get()
     }
 }
+
+/// Asks until the answer is as it should be; fails after ten seconds.
+func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(10)
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else { throw TestFailure(what) }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+}

@@ -49,14 +49,6 @@ struct CompressionTests {
         return lines
     }
 
-    private func eventually(_ what: String, _ condition: () -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(10)
-        while !condition() {
-            guard ContinuousClock.now < deadline else { throw TestFailure(what) }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-    }
-
     private func with(
         _ mode: TestMode = .memory, _ change: @escaping @Sendable (inout StreamServices) -> Void = { _ in },
         _ body: (EndpointServer) async throws -> Void

@@ -203,10 +203,7 @@ struct ServerBehaviourTests {
             #expect(answer.code == "INSUFFICIENT_STORAGE")
             #expect(try await stream.read().text == "before")
             disk.faults.quota = nil
-            let deadline = ContinuousClock.now + .seconds(10)
-            while server.directory.condition != .healthy, ContinuousClock.now < deadline {
-                try await Task.sleep(for: .milliseconds(10))
-            }
+            try await eventually("there is room") { server.directory.condition == .healthy }
             let again = try await stream.append("after")
             #expect(again.status == 204)
             #expect(try await stream.read().text.hasSuffix("xafter"))

@@ -46,7 +46,7 @@ struct SubscriptionDurabilityTests: SubscriptionSuite {
             // The webhook that failed goes on, with the signature of the same key.
             let last = try #require(try await receiver.wait(count: 3).last)
             try self.check(last, keys: try await server.client.request(.GET, "\(Self.control)/jwks.json"))
-            try await self.eventually("the webhook's wake was not acked") {
+            try await eventually("the webhook's wake was not acked") {
                 self.acked(try await self.get(server, "hook"), names.hook) == "0000000000000000_0000000000000001"
             }
             let acks = "\"acks\":[{\"stream\":\"\(names.pull)\",\"offset\":\"0000000000000000_0000000000000001\"}]"

@@ -75,15 +75,6 @@ extension SubscriptionSuite {
         answer.json?["streams"]?.arrayValue?.first { $0["path"]?.stringValue == name }?["acked_offset"]?.stringValue
     }
 
-    /// Asks until the answer is as it should be.
-    func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(10)
-        while try await !condition() {
-            guard ContinuousClock.now < deadline else { throw TestFailure(what) }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-    }
-
     func check(_ request: WebhookReceiver.Received, keys: Answer) throws {
         let header = try #require(request.headers.first(name: "webhook-signature"))
         var parts: [String: String] = [:]

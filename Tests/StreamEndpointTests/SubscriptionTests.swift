@@ -138,7 +138,7 @@ struct SubscriptionTests: SubscriptionSuite {
             try await deleted.create(body: "y")
             #expect(self.acked(try await self.get(server, "one"), deleted.name) == RemoteStream.start)
             server.clock.advance(seconds: 300)
-            try await self.eventually("an expired stream stays") { try await links() == [deleted.name] }
+            try await eventually("an expired stream stays") { try await links() == [deleted.name] }
         }
     }
 

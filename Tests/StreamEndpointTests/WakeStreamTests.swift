@@ -59,7 +59,7 @@ struct WakeStreamTests: SubscriptionSuite {
                 server, "one", "release", "{\(fence(next))}", token: next["token"]?.stringValue)
             #expect(release.status == 204)
             // Given back with work left: another wake.
-            try await self.eventually("no wake after the release") {
+            try await eventually("no wake after the release") {
                 (try await wakes.read().json?.arrayValue?.count ?? 0) >= 3
             }
             #expect(try await self.post(server, "one", "claim", "{\"worker\":\"c\"}").status == 200)
@@ -75,7 +75,7 @@ struct WakeStreamTests: SubscriptionSuite {
             try await stream.create(body: "x")
             let first = try #require(try await self.post(server, "one", "claim", "{\"worker\":\"a\"}").json)
             server.clock.advance(milliseconds: 1500)
-            try await self.eventually("no second wake") {
+            try await eventually("no second wake") {
                 try await wakes.read().text.split(separator: "\n").count >= 2
             }
             let fence = "\"wake_id\":\"\(first["wake_id"]?.stringValue ?? "")\",\"generation\":1"
@@ -91,12 +91,12 @@ struct WakeStreamTests: SubscriptionSuite {
         try await self.withServer { server in
             #expect(try await self.put(server, "one", self.pull()).status == 201)
             try await server.client.stream().create(body: "x")
-            try await self.eventually("no failure was shown") {
+            try await eventually("no failure was shown") {
                 try await self.get(server, "one").json?["status"]?.stringValue == "failed"
             }
             let wakes = server.client.stream(named: "wakes", "application/json")
             try await wakes.create()
-            try await self.eventually("no wake") { try await wakes.read().json?.arrayValue?.count == 1 }
+            try await eventually("no wake") { try await wakes.read().json?.arrayValue?.count == 1 }
         }
     }
 }

@@ -33,7 +33,7 @@ struct WebhookTests: SubscriptionSuite {
             #expect(
                 first.json?["callback_url"]?.stringValue
                     == "http://streams.example/v1/stream/__ds/subscriptions/one/callback")
-            try await self.eventually("the snapshot was not acked") {
+            try await eventually("the snapshot was not acked") {
                 self.acked(try await self.get(server, "one"), stream.name) == tail
             }
             // A stream that comes later is followed from before its first data, and wakes again.
@@ -137,7 +137,7 @@ struct WebhookTests: SubscriptionSuite {
             try await stream.create()
             let tail = try await stream.append("x").offset
             _ = try await receiver.wait(count: 1)
-            try await self.eventually("no failure was shown") {
+            try await eventually("no failure was shown") {
                 try await self.get(server, "one").json?["status"]?.stringValue == "failed"
             }
             let all = try await receiver.wait(count: 3)
@@ -145,7 +145,7 @@ struct WebhookTests: SubscriptionSuite {
             #expect(Set(all.map(\.wakeID)).count == 1)
             #expect(Set(all.map(\.token)).count == 3)
             #expect(all.allSatisfy { $0.path == "/hook" })
-            try await self.eventually("the wake was not acked") {
+            try await eventually("the wake was not acked") {
                 self.acked(try await self.get(server, "one"), stream.name) == tail
             }
             #expect(try await self.get(server, "one").json?["status"]?.stringValue == "active")
