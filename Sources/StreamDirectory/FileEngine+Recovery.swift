@@ -34,7 +34,8 @@ extension FileEngine {
                 configuration: LogConfiguration(
                     segmentByteCount: configuration.logSegmentBytes,
                     pendingByteLimit: UInt64(configuration.limits.waitingBytes) * 2 + (4 << 20),
-                    syncPolicy: configuration.mode == .fileFast ? .deferred : .everyFlush)
+                    syncPolicy: configuration.mode == .fileFast ? .deferred : .everyFlush,
+                    roomByteLimit: configuration.logRoomBytes)
             ) { try recovery.logRecord($0) }
             do {
                 let recovered = try recovery.finished(log: log)

@@ -74,6 +74,8 @@ package struct StreamDirectoryConfiguration: Sendable {
     /// ones are given as ranges of files, which are checked by `verify` alone.
     package var verifiedReadLimit = 64 << 10
     package var logSegmentBytes: UInt64 = 64 << 20
+    /// Most zeros that are written ahead in the log.
+    package var logRoomBytes: UInt64 = 1 << 20
     package var metadataSegmentBytes: UInt64 = 32 << 20
     /// Outdated records that the log of the metadata may have beside as many as there are streams.
     package var metadataSlack = 16_384

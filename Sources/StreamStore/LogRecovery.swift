@@ -167,12 +167,20 @@ struct LogRecovery {
             }
         }
         let end = segment.durableEnd
+        if isLast, damage != nil {
+            let written = try self.writtenEnd(of: file, from: end, to: fileEnd)
+            // Zeros written ahead are the end, not damage.
+            if written == end {
+                damage = nil
+                segment.roomEnd = fileEnd
+            }
+            report.tornByteCount = written - end
+        }
         if let damage {
             guard isLast else { throw StoreError.corrupt(file: file.path, offset: end, damage) }
             guard floor <= end, try !self.wasDurable(end, of: file, fileEnd: fileEnd) else {
                 throw StoreError.corrupt(file: file.path, offset: end, damage + " and had been durable")
             }
-            report.tornByteCount = fileEnd - end
         }
         if isLast {
             if damage != nil {
@@ -184,6 +192,22 @@ struct LogRecovery {
             try self.secure(from: damage != nil || floor < end ? lastOffset - back : end, to: end, of: file)
         }
         return segment
+    }
+
+    /// Where zeros begin that go on to the end of the file.
+    private func writtenEnd(of file: SegmentFile, from start: UInt64, to end: UInt64) throws(StoreError) -> UInt64 {
+        var end = end
+        while end > start {
+            let count = min(UInt64(Self.windowCount), end - start)
+            let bytes = try storing { () throws(FileError) in
+                try ByteBuffer(reading: Int(count), of: file.file, at: file.position(of: end - count))
+            }
+            if let last = bytes.readableBytesView.lastIndex(where: { $0 != 0 }) {
+                return end - count + UInt64(last - bytes.readerIndex) + 1
+            }
+            end -= count
+        }
+        return start
     }
 
     /// Whether a record after the damage at `end` proves that what is damaged had been durable.

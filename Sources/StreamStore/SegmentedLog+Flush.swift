@@ -49,6 +49,7 @@ extension SegmentedLog {
 
     private func write(_ chunk: Chunk) throws(FileError) {
         if chunk.startsSegment, self.state.withLock({ $0.segments[$0.segments.count - 1].file.base }) != chunk.offset {
+            try self.giveBackRoom()
             // Why: a start takes damage for a write cut short in the last segment alone.
             if self.configuration.syncPolicy == .deferred { try self.syncLastSegment() }
             let file = try SegmentFile.create(
@@ -59,6 +60,7 @@ extension SegmentedLog {
         }
         let segment = self.state.withLock { $0.segments[$0.segments.count - 1].file }
         try chunk.bytes.writingAll(to: segment.file, at: segment.position(of: chunk.offset))
+        try self.makeRoom(after: chunk)
     }
 
     /// Makes a written chunk durable, then visible.

@@ -70,6 +70,7 @@ extension SegmentedLog {
             self.state.withLock { state in
                 let last = state.segments.count - 1
                 state.segments[last].durableEnd = offset
+                state.segments[last].roomEnd = offset
                 state.segments[last].index = index
                 state.appendBase = kept.file.base
                 state.nextOffset = offset
@@ -115,6 +116,8 @@ extension SegmentedLog {
             case .healthy, .diskFull: break
             }
             if let failure { throw failure }
+            // Zeros that stay do no harm.
+            try? self.giveBackRoom()
             guard end == next else { throw StoreError(.diskFull, "\(next - end) bytes could not be written") }
             try self.floor.write(end)
         }

@@ -44,16 +44,20 @@ package struct LogConfiguration: Sendable {
     /// Distance of the points of the index in memory.
     package var indexSpacing: UInt64
     package var syncPolicy: LogSyncPolicy
+    /// Most zeros that are written ahead of the records, so that most syncs find the file's blocks and size as they are
+    /// and have nothing to write but data. 0 for a log where few wait for syncs.
+    package var roomByteLimit: UInt64
 
     package init(
         segmentByteCount: UInt64 = 64 << 20, pendingByteLimit: UInt64 = 32 << 20, recordByteLimit: Int = 1 << 30,
-        indexSpacing: UInt64 = 64 << 10, syncPolicy: LogSyncPolicy = .everyFlush
+        indexSpacing: UInt64 = 64 << 10, syncPolicy: LogSyncPolicy = .everyFlush, roomByteLimit: UInt64 = 0
     ) {
         self.segmentByteCount = segmentByteCount
         self.pendingByteLimit = pendingByteLimit
         self.recordByteLimit = recordByteLimit
         self.indexSpacing = indexSpacing
         self.syncPolicy = syncPolicy
+        self.roomByteLimit = roomByteLimit
     }
 }
 
@@ -106,6 +110,9 @@ extension SegmentedLog {
         let file: SegmentFile
         var durableEnd: UInt64
         var index: SegmentIndex
+        /// Offset in the log where the zeros written ahead end; at most the end of the records where there are none. Changed
+        /// inside the flusher's passes alone.
+        var roomEnd: UInt64 = 0
     }
 
     struct Waiter {

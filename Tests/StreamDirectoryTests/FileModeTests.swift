@@ -147,7 +147,7 @@ import Testing
     }
 
     @Test func aFullDiskRefusesChangesUntilThereIsRoom() throws {
-        let harness = try DirectoryHarness(.fileDurable)
+        let harness = try DirectoryHarness(.fileDurable) { $0.logRoomBytes = 0 }
         _ = try harness.create("a", body: "first")
         harness.disk.faults.quota = harness.disk.files.values.reduce(0, +) + 10
         let answers = Box<[StreamErrorCode?]>([])

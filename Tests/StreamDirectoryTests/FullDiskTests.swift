@@ -54,7 +54,7 @@ import Testing
 
     /// Another process took what was left: nobody is kept waiting for an answer, and repeats do not hang either.
     @Test(arguments: TestMode.files) func whatFindsNoRoomIsAnsweredAtOnceAndKept(_ mode: TestMode) throws {
-        let harness = try DirectoryHarness(mode)
+        let harness = try DirectoryHarness(mode) { $0.logRoomBytes = 0 }
         _ = try harness.create("a")
         harness.disk.faults.quota = harness.disk.files.values.reduce(0, +)
         let claim = ProducerClaim(id: "p", epoch: 0, seq: 0)
