@@ -192,7 +192,12 @@ extension DocumentedVariable {
         case .authClaimHeaders:
             (
                 nil,
-                "Refused: this server is the end of the way, and nothing stands behind it to hand claims to as headers."
+                """
+                Claims that become header fields, such as sub=X-JWT-Sub,org.id=X-Org: set on the request before anything \
+                else looks at it (what a client sends under these names is dropped), in the log of requests, and on the \
+                answer, for proxies in front. With sub=Producer-Id nobody writes as another one's producer. Claims that \
+                are no text, number or boolean, or do not fit a header, are left out.
+                """
             )
         case .authTokenCookie:
             (

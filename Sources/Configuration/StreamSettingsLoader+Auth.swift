@@ -166,26 +166,41 @@ extension StreamSettingsLoader {
         var headers: [ClaimHeader] = []
         for text in self.names(.authClaimHeaders) {
             let halves = text.split(separator: "=", omittingEmptySubsequences: false).map(LayeredReader.trimmed)
-            // Headers that say how a message is to be read are nobody's to set.
-            let taken: Set = [
-                "host", "content-length", "transfer-encoding", "connection", "authorization", "cookie", "upgrade",
-            ]
             guard halves.count == 2, !halves[0].isEmpty, Self.isHeaderName(halves[1]),
-                !taken.contains(halves[1].lowercased())
+                !Self.isTaken(halves[1].lowercased())
             else {
                 self.reader.report(
                     .authClaimHeaders,
-                    "has invalid value: \(ValueParsing.quoted(text)). Must be a list such as sub=X-JWT-Sub")
+                    """
+                    has invalid value: \(ValueParsing.quoted(text)). Must be a list such as sub=X-JWT-Sub, of header \
+                    fields that neither HTTP nor the protocol has a use for, or Producer-Id
+                    """)
+                continue
+            }
+            guard !headers.contains(where: { $0.header.lowercased() == halves[1].lowercased() }) else {
+                self.reader.report(.authClaimHeaders, "names \(ValueParsing.quoted(halves[1])) twice")
                 continue
             }
             headers.append(ClaimHeader(claim: halves[0], header: halves[1]))
         }
-        if !headers.isEmpty {
-            self.reader.report(
-                .authClaimHeaders,
-                "cannot be used: this server is the end of the way, and nothing stands behind it to hand the headers to. Leave it out")
-        }
-        return []
+        return headers
+    }
+
+    /// Whether a header field has a meaning already, so that a claim in its place would change what a request or its answer
+    /// says. `Producer-Id` may be a claim: then nobody writes as somebody else's producer.
+    private static func isTaken(_ name: String) -> Bool {
+        let beginnings = [
+            "accept", "access-control-", "content-", "cross-origin-", "if-", "proxy-", "sec-", "stream-",
+            "x-content-type-", "x-forwarded-",
+        ]
+        let names: Set = [
+            "age", "allow", "authorization", "cache-control", "connection", "cookie", "date", "etag", "expect",
+            "expires", "forwarded", "host", "keep-alive", "last-event-id", "last-modified", "location", "origin",
+            "producer-epoch", "producer-expected-seq", "producer-received-seq", "producer-seq", "range", "retry-after",
+            "server", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "vary",
+            "webhook-signature", "www-authenticate",
+        ]
+        return names.contains(name) || beginnings.contains { name.hasPrefix($0) }
     }
 
     // MARK: Rules

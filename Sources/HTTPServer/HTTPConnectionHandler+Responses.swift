@@ -71,7 +71,8 @@ extension HTTPConnectionHandler {
             !keepAlive ? "close" : self.exchange.version == .http1_0 ? "keep-alive" : nil
         return HTTPHeadFacts(
             version: self.exchange.version, framing: framing, connection: connection, route: self.exchange.route,
-            allowedOrigin: self.exchange.route.options.cors?.namedOrigin(for: self.exchange.origin))
+            allowedOrigin: self.exchange.route.options.cors?.namedOrigin(for: self.exchange.origin),
+            identity: self.exchange.identity)
     }
 
     func writeContinue() {

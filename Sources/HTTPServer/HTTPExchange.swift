@@ -19,6 +19,8 @@ struct HTTPExchange {
     var keepAlive = false
     /// What a WebSocket handshake is checked against; only for requests that ask for an upgrade.
     var upgrade: HTTPRequestHead?
+    /// Who asks, as header fields of the answer.
+    var identity: HTTPHeaders?
     /// Of the web page, where the route has a list.
     var origin: String?
     var contentLength: Int?

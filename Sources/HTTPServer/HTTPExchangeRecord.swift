@@ -12,6 +12,8 @@ package struct HTTPExchangeRecord: Sendable {
     package let isSecure: Bool
     package let clientAddress: String?
     package let userAgent: String?
+    /// Header fields that say who asked, as the route found out.
+    package var identity: HTTPHeaders = [:]
     /// Nil when the client left before there was an answer.
     package var status: UInt?
     /// What the answer says about its reason in the words of the route.
@@ -49,6 +51,12 @@ final class HTTPExchangeTrace {
 }
 
 extension HTTPConnectionHandler {
+    func identify(_ id: UInt64, _ fields: HTTPHeaders) {
+        guard id == self.exchange.id, self.phase == .answering else { return }
+        self.exchange.identity = fields
+        self.exchange.trace?.record.identity = fields
+    }
+
     /// The answer is out, or there will be none: says so once.
     func exchangeEnded(isWhole: Bool) {
         guard let trace = self.exchange.trace else { return }

@@ -20,6 +20,8 @@ struct HTTPHeadFacts {
     var route: HTTPRoute
     /// Origin to name for the browser, if it is not the same for everybody.
     var allowedOrigin: String?
+    /// Who asks.
+    var identity: HTTPHeaders?
 }
 
 /// Heads of responses. Fields of framing and of the route replace what the handler set.
@@ -76,6 +78,12 @@ enum HTTPHeadEncoder {
             buffer.writeString(origin)
             buffer.writeStaticString("\r\n")
         }
+        for (name, value) in facts.identity ?? [:] {
+            buffer.writeString(name)
+            buffer.writeStaticString(": ")
+            buffer.writeString(value)
+            buffer.writeStaticString("\r\n")
+        }
         if let connection = facts.connection {
             buffer.writeStaticString("connection: ")
             buffer.writeStaticString(connection)
@@ -112,6 +120,7 @@ enum HTTPHeadEncoder {
         if case .length(let count) = facts.framing { all.add(name: "content-length", value: String(count)) }
         for (name, value) in facts.route.fixedFields { all.add(name: name, value: value) }
         if let origin = facts.allowedOrigin { all.add(name: "access-control-allow-origin", value: origin) }
+        for (name, value) in facts.identity ?? [:] { all.add(name: name, value: value) }
         return HTTPResponseHead(version: .http2, status: status, headers: all)
     }
 }

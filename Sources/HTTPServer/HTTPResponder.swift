@@ -85,6 +85,11 @@ package final class HTTPResponder: Sendable {
         }
     }
 
+    /// Says who asks: the fields go with the answer, where a proxy can read them, and into the log of requests. Before the answer.
+    package func identify(_ fields: HTTPHeaders) {
+        self.onLoop { $0.identify($1, fields) }
+    }
+
     /// The client has left before the answer; at once if it has left already.
     package func onGone(_ body: @escaping @Sendable () -> Void) {
         self.onLoop { $0.addCallback(to: $1, .gone(body)) }

@@ -32,6 +32,10 @@ struct RequestLog: Sendable {
         if let status = record.status { fields.append(("http.response.status_code", .number(Int64(status)))) }
         if let address = record.clientAddress { fields.append(("client.address", .text(address))) }
         if let agent = record.userAgent { fields.append(("user_agent.original", .text(agent))) }
+        for (name, value) in record.identity {
+            // Claims of a verified token, never what a client sent.
+            fields.append(("http.request.header." + name.lowercased(), .text(value)))
+        }
         self.describe(record, &fields)
         if let code = record.errorCode { fields.append(("ds.error_code", .text(code))) }
         if let status = record.status, status >= 400 {

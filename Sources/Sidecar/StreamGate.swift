@@ -67,6 +67,9 @@ final class StreamGate: Sendable {
     /// Reads the keys once more, where they come from outside.
     func reload() { self.source?.reload() }
 
+    /// Names of the header fields that claims become.
+    var identityFields: [String] { self.settings.access.reservedHeaders.sorted() }
+
     var authorizer: StreamServices.Authorizer {
         { request, operation, name, decided in self.decide(request, operation, name, decided) }
     }
@@ -123,7 +126,9 @@ final class StreamGate: Sendable {
             let reading = self.settings.access.decide(.read, path: "/" + sourceName, token: token)
             guard case .allow = reading else { return .refused(self.refusal(reading, request)) }
         }
-        return .granted(until: grant.expiresAt.map { UInt64(max(0, min($0.seconds, 1e12)) * 1000) })
+        return .granted(
+            until: grant.expiresAt.map { UInt64(max(0, min($0.seconds, 1e12)) * 1000) },
+            identity: HTTPHeaders(grant.headers.map { ($0.name, $0.value) }))
     }
 
     private func refusal(_ decision: AccessDecision, _ request: HTTPRequest) -> StreamResponse {

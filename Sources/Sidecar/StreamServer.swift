@@ -76,6 +76,7 @@ final class StreamServer: Sendable {
             }
         }
         services.authorizer = self.gate?.authorizer
+        services.identityFields = self.gate?.identityFields ?? []
         (self.subscriptions, self.webhookKeys) = try Self.subscriptions(
             settings, self.directory, names, clock, logger)
         services.control = self.subscriptions

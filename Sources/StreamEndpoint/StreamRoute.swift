@@ -59,7 +59,9 @@ package final class StreamRoute: Sendable {
                 let path = rest.dropFirst()
                 if control.isOpen(path) { return control.handle(path, request, responder) }
                 guard self.services.authorizer != nil else { return control.handle(path, request, responder) }
-                self.permitted(request, responder, .subscribe, "") { _ in control.handle(path, request, responder) }
+                self.permitted(request, responder, .subscribe, "") { request, _ in
+                    control.handle(path, request, responder)
+                }
                 return
             }
         }
@@ -71,7 +73,7 @@ package final class StreamRoute: Sendable {
             }
             // Why apart: without a closure there is nothing to allocate.
             guard self.services.authorizer != nil else { return self.perform(name, request, responder, until: nil) }
-            self.permitted(request, responder, operation, name) { self.perform(name, request, responder, until: $0) }
+            self.permitted(request, responder, operation, name) { self.perform(name, $0, responder, until: $1) }
         } catch {
             self.refuse(error, request, responder)
         }
@@ -98,20 +100,29 @@ package final class StreamRoute: Sendable {
         }
     }
 
-    /// Goes on, on the event loop, if the request may do so.
+    /// Goes on, on the event loop, if the request may do so, with the request as it says who asks.
     private func permitted(
         _ request: HTTPRequest, _ responder: HTTPResponder, _ operation: StreamServices.Operation, _ name: String,
-        _ goOn: @escaping @Sendable (UInt64?) -> Void
+        _ goOn: @escaping @Sendable (HTTPRequest, UInt64?) -> Void
     ) {
-        guard let authorizer = self.services.authorizer else { return goOn(nil) }
+        guard let authorizer = self.services.authorizer else { return goOn(request, nil) }
+        var request = request
+        for field in self.services.identityFields { request.head.headers.remove(name: field) }
+        let asked = request
         let eventLoop = responder.eventLoop
-        authorizer(request, operation, name) { permission in
+        authorizer(asked, operation, name) { permission in
             switch permission {
             case .refused(let response):
                 self.services.counters.refused()
                 responder.reply(response)
-            case .granted(let until):
-                if eventLoop.inEventLoop { goOn(until) } else { eventLoop.execute { goOn(until) } }
+            case .granted(let until, let identity):
+                var request = asked
+                if !identity.isEmpty {
+                    request.head.headers.add(contentsOf: identity)
+                    responder.identify(identity)
+                }
+                let known = request
+                if eventLoop.inEventLoop { goOn(known, until) } else { eventLoop.execute { goOn(known, until) } }
             }
         }
     }

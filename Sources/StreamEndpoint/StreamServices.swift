@@ -2,6 +2,7 @@ import DurableStreams
 import HTTPServer
 import Logging
 import NIOCore
+import NIOHTTP1
 import StreamDirectory
 import Synchronization
 
@@ -9,8 +10,10 @@ import Synchronization
 package struct StreamServices: Sendable {
     /// What a request may do, and for how long its answer may go on.
     package enum Permission: Sendable {
-        /// - Parameter until: end of the token's life in milliseconds since 1970; live reads end then.
-        case granted(until: UInt64?)
+        /// - Parameters:
+        ///   - until: End of the token's life in milliseconds since 1970; live reads end then.
+        ///   - identity: Header fields that say who asks.
+        case granted(until: UInt64?, identity: HTTPHeaders = [:])
         case refused(StreamResponse)
     }
 
@@ -48,6 +51,8 @@ package struct StreamServices: Sendable {
     package var cors: CORSPolicy?
     /// Nil when everybody may do everything.
     package var authorizer: Authorizer?
+    /// Names of the header fields that the authorizer alone may set: what a request brings of them is dropped.
+    package var identityFields: [String] = []
     /// What answers under the reserved path; nil when there are no subscriptions.
     package var control: (any StreamControl)?
     /// Milliseconds since 1970.

@@ -109,11 +109,15 @@ struct StreamAuthSettingsTests {
             ),
             (
                 ["DS_AUTH__JWKS_FILE": "/f", "DS_AUTH__CLAIM_HEADERS": "sub=Authorization"],
-                "DS_AUTH__CLAIM_HEADERS has invalid value: \"sub=Authorization\". Must be a list such as sub=X-JWT-Sub"
+                "DS_AUTH__CLAIM_HEADERS has invalid value: \"sub=Authorization\". Must be a list such as sub=X-JWT-Sub, of header fields that neither HTTP nor the protocol has a use for, or Producer-Id"
             ),
             (
-                ["DS_AUTH__JWKS_FILE": "/f", "DS_AUTH__CLAIM_HEADERS": "sub=X-JWT-Sub"],
-                "DS_AUTH__CLAIM_HEADERS cannot be used: this server is the end of the way, and nothing stands behind it to hand the headers to. Leave it out"
+                ["DS_AUTH__JWKS_FILE": "/f", "DS_AUTH__CLAIM_HEADERS": "sub=stream-ttl"],
+                "DS_AUTH__CLAIM_HEADERS has invalid value: \"sub=stream-ttl\". Must be a list such as sub=X-JWT-Sub, of header fields that neither HTTP nor the protocol has a use for, or Producer-Id"
+            ),
+            (
+                ["DS_AUTH__JWKS_FILE": "/f", "DS_AUTH__CLAIM_HEADERS": "sub=X-A,org=x-a"],
+                "DS_AUTH__CLAIM_HEADERS names \"x-a\" twice"
             ),
         ] as [([String: String], String)])
     func whatIsWrongIsReportedWithoutTheKey(environment: [String: String], problem: String) {

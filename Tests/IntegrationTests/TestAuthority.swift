@@ -102,11 +102,11 @@ struct TokenParty {
     }
 
     /// Good for an hour.
-    func token() throws -> String {
+    func token(subject: String = "alice") throws -> String {
         let end = Int(Date().timeIntervalSince1970) + 3600
         let signed =
             Self.base64(Data(#"{"alg":"ES256","kid":"k"}"#.utf8)) + "."
-            + Self.base64(Data(#"{"sub":"alice","exp":\#(end)}"#.utf8))
+            + Self.base64(Data(#"{"sub":"\#(subject)","exp":\#(end)}"#.utf8))
         return signed + "." + Self.base64(try self.key.signature(for: Data(signed.utf8)).rawRepresentation)
     }
 }
