@@ -70,7 +70,8 @@ extension HTTPConnectionHandler {
         let connection: StaticString? =
             !keepAlive ? "close" : self.exchange.version == .http1_0 ? "keep-alive" : nil
         return HTTPHeadFacts(
-            version: self.exchange.version, framing: framing, connection: connection, route: self.exchange.route,
+            version: self.exchange.version, framing: framing, connection: connection, date: self.ticker.date,
+            route: self.exchange.route,
             allowedOrigin: self.exchange.route.options.cors?.namedOrigin(for: self.exchange.origin))
     }
 
