@@ -149,14 +149,13 @@ extension HTTPConnectionHandler {
         self.phase = .ending
         // The stream closes itself once both sides have ended; until then the peer's taking is watched.
         self.deadline = .distantFuture
-        let isComplete = self.exchange.isBodyComplete
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.whenComplete { _ in
             let (handler, context) = bound.value
             handler.deadline = handler.ticker.deadline(in: handler.limits.lingerTimeout)
             // Nobody wants the rest of the body.
-            if !isComplete { context.close(promise: nil) }
+            if !handler.exchange.isBodyComplete { context.close(promise: nil) }
         }
         context.write(NIOAny(HTTPServerResponsePart.end(nil)), promise: written)
         self.flush()
