@@ -57,6 +57,16 @@ package struct HTTPRouter: Sendable {
         self.routes = self.routes.map { $0.path == path ? $0.adjusted(change) : $0 }
     }
 
+    /// Answers to requests without a route, and to what is no request, get the headers that the responses of this path have: a
+    /// web page that may read those may read these as well.
+    package mutating func fallBack(to path: String) {
+        guard let options = self.routes.first(where: { $0.path == path })?.options else { return }
+        self.fallback = self.fallback.adjusted {
+            $0.securityHeaders = options.securityHeaders
+            $0.cors = options.cors
+        }
+    }
+
     /// Routes of HEAD are those of GET; the connection leaves the body out.
     func route(_ method: HTTPMethod, path: String) -> HTTPRoute? {
         for route in self.routes where route.matches(method == .HEAD ? .GET : method, path: path) { return route }

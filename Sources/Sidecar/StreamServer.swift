@@ -205,6 +205,7 @@ final class StreamServer: Sendable {
                 ).httpReply
             }
         }
+        router.fallBack(to: self.services.root)
         guard self.settings.admin.isEnabled else { return }
         let directory = self.directory
         let clock = self.services.clock

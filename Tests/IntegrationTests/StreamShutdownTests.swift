@@ -62,6 +62,8 @@ struct StreamShutdownTests {
     @Test func portsSayThatTheServiceEndsUntilItsWorkIsDone() async throws {
         let sharedPort = try SidecarProcess.freePort()
         let server = try await self.launch("file-durable", sharedPort: sharedPort)
+        let unknown = try await server.request(.GET, "/nowhere")
+        #expect(unknown.status == 404 && unknown.headers["cross-origin-resource-policy"] == ["cross-origin"])
         let (rest, status) = try await self.beginUpload(server)
         server.signal(SIGTERM)
         // A client may have a connection in its pool that is closed in this very moment.
@@ -81,6 +83,7 @@ struct StreamShutdownTests {
         #expect(append.headers["connection"] == ["close"])
         #expect(append.headers["content-type"].first?.hasPrefix("application/problem+json") == true)
         #expect(String(buffer: append.body).contains("about to end"))
+        #expect(append.headers["access-control-allow-origin"] == unknown.headers["access-control-allow-origin"])
 
         rest.yield(ByteBuffer(string: "56789"))
         rest.finish()
