@@ -158,7 +158,7 @@ struct ConfigurationLayer {
             if StreamKey.knownPaths.contains(path) {
                 report(label, "has to be a value, not a section")
             } else if members.isEmpty, !StreamKey.knownPaths.contains(where: { $0.hasPrefix(path + ".") }) {
-                report(label, "is unknown. Did you mean \(NearestName.of(path, in: StreamKey.sections))?")
+                report(label, "is unknown." + StreamKey.hint(forSection: path))
             }
             for (name, member) in members.sorted(by: { $0.key < $1.key }) {
                 self.add(path: path + "." + name, member, file: file, report: report)
@@ -166,7 +166,7 @@ struct ConfigurationLayer {
             return
         }
         guard StreamKey.knownPaths.contains(path) else {
-            report(label, "is unknown. Did you mean \(NearestName.of(path, in: StreamKey.knownPaths))?")
+            report(label, "is unknown." + StreamKey.hint(forPath: path))
             return
         }
         switch node {
@@ -193,28 +193,5 @@ struct ConfigurationLayer {
         case .boolean(let value): String(value)
         default: nil
         }
-    }
-}
-
-/// Finds the name that somebody probably meant.
-enum NearestName {
-    /// The name with the fewest changed letters.
-    static func of(_ name: String, in names: some Sequence<String>) -> String {
-        let wanted = Array(name.utf8.prefix(200))
-        return names.map { (Self.distance(wanted, Array($0.utf8)), $0) }.min { $0 < $1 }?.1 ?? ""
-    }
-
-    private static func distance(_ left: [UInt8], _ right: [UInt8]) -> Int {
-        var row = Array(0...right.count)
-        for (i, a) in left.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, b) in right.enumerated() {
-                let above = row[j + 1]
-                row[j + 1] = min(above + 1, row[j] + 1, diagonal + (a == b ? 0 : 1))
-                diagonal = above
-            }
-        }
-        return row[right.count]
     }
 }

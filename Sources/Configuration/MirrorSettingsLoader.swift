@@ -52,7 +52,7 @@ struct MirrorSettingsLoader {
             for key in members.keys.sorted() where !Self.keys.contains(key) {
                 self.report(
                     "mirror.\(key) of \(title) (\(file))",
-                    "is unknown. Did you mean \(NearestName.of(key, in: Self.keys))?")
+                    "is unknown." + NearestName.hint(for: key, in: Self.keys, separator: "."))
             }
             if members["name"].flatMap(ConfigurationLayer.text) == nil {
                 self.report("mirror.name of \(title) (\(file))", "not set. Every flow needs a name of its own")

@@ -105,11 +105,7 @@ struct StreamConfiguration {
         let known = Set(StreamKey.knownPaths.map(StreamKey.environmentName))
         return environment.keys.filter { $0.hasPrefix("DS_") && $0.contains("__") && !known.contains($0) }.sorted().map
         { name in
-            // A name of another group would be no help.
-            let group = name[..<(name.firstRange(of: "__")?.upperBound ?? name.startIndex)]
-            let near = known.filter { $0.hasPrefix(group) }
-            let hint = near.isEmpty ? "" : " Did you mean \(NearestName.of(name, in: near))?"
-            return "\(name) is not known and has no effect.\(hint)"
+            "\(name) is not known and has no effect.\(StreamKey.hint(forEnvironmentName: name))"
         }
     }
 }

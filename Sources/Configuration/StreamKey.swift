@@ -112,6 +112,25 @@ enum StreamKey: String, CaseIterable, Hashable, Sendable {
     /// Every path that may stand in a file.
     static let knownPaths: Set<String> = Set(Self.allCases.flatMap(\.paths))
 
+    /// What to say about a path that is not known.
+    static func hint(forPath path: String) -> String {
+        NearestName.hint(
+            for: path, in: Self.knownPaths, offered: Self.allCases.map(\.rawValue), separator: ".")
+    }
+
+    /// What to say about a section that is not known.
+    static func hint(forSection path: String) -> String {
+        let present = Set(Self.allCases.map { String($0.rawValue.prefix { $0 != "." }) })
+        return NearestName.hint(for: path, in: Self.sections, offered: Array(present), separator: ".")
+    }
+
+    /// What to say about a variable that is not known.
+    static func hint(forEnvironmentName name: String) -> String {
+        NearestName.hint(
+            for: name, in: Self.knownPaths.map(Self.environmentName),
+            offered: Self.allCases.map(\.environmentName), separator: "__")
+    }
+
     /// Every section that may stand in a file.
     static let sections: Set<String> = Set(
         Self.knownPaths.flatMap { path in

@@ -34,7 +34,7 @@ enum HTTP2Connection {
                 try pipeline.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
                 try pipeline.addHandler(
                     HTTPConnectionHandler(serving: serving, info: info, ticker: serving.ticker(of: channel.eventLoop)))
-                streams.value.opened(channel)
+                streams.value.opened(channel, isLast: serving.isDraining)
             }
         }
         try pipeline.addHandler(management)
@@ -47,12 +47,27 @@ enum HTTP2Connection {
 /// The open streams of one connection. Confined to its event loop.
 final class HTTP2Streams {
     private var channels: [ObjectIdentifier: any Channel] = [:]
+    private var isQuiescing = false
 
-    func opened(_ channel: any Channel) {
+    var isEmpty: Bool { self.channels.isEmpty }
+
+    /// - Parameter isLast: the server is about to end: behind this stream the connection takes no other.
+    func opened(_ channel: any Channel, isLast: Bool) {
         let id = ObjectIdentifier(channel)
         self.channels[id] = channel
         let bound = NIOLoopBound(self, eventLoop: channel.eventLoop)
-        channel.closeFuture.whenComplete { _ in bound.value.channels[id] = nil }
+        let connection = channel.parent
+        channel.closeFuture.whenComplete { _ in
+            bound.value.channels[id] = nil
+            if isLast, let connection { bound.value.quiesce(connection.pipeline) }
+        }
+    }
+
+    /// No new streams; the connection closes behind the last one.
+    func quiesce(_ pipeline: ChannelPipeline) {
+        guard !self.isQuiescing else { return }
+        self.isQuiescing = true
+        pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
     }
 
     func tellAll(_ event: ServerIsDraining) {
@@ -73,13 +88,15 @@ final class HTTP2ConnectionHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {}
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard let event = event as? ServerIsDraining else {
+        switch event {
+        case let event as ServerIsDraining:
+            self.streams.quiesce(context.pipeline)
+            self.streams.tellAll(event)
+        case is DrainIsOver:
+            if self.streams.isEmpty { context.close(promise: nil) }
+        default:
             context.fireUserInboundEventTriggered(event)
-            return
         }
-        // No new streams; the connection closes behind the last one.
-        context.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
-        self.streams.tellAll(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -70,7 +70,8 @@ extension HTTPConnectionHandler {
         let connection: StaticString? =
             !keepAlive ? "close" : self.exchange.version == .http1_0 ? "keep-alive" : nil
         return HTTPHeadFacts(
-            version: self.exchange.version, framing: framing, connection: connection, route: self.exchange.route,
+            version: self.exchange.version, framing: framing, connection: connection, date: self.ticker.date,
+            route: self.exchange.route,
             allowedOrigin: self.exchange.route.options.cors?.namedOrigin(for: self.exchange.origin),
             identity: self.exchange.identity)
     }
@@ -149,14 +150,13 @@ extension HTTPConnectionHandler {
         self.phase = .ending
         // The stream closes itself once both sides have ended; until then the peer's taking is watched.
         self.deadline = .distantFuture
-        let isComplete = self.exchange.isBodyComplete
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.whenComplete { _ in
             let (handler, context) = bound.value
             handler.deadline = handler.ticker.deadline(in: handler.limits.lingerTimeout)
             // Nobody wants the rest of the body.
-            if !isComplete { context.close(promise: nil) }
+            if !handler.exchange.isBodyComplete { context.close(promise: nil) }
         }
         context.write(NIOAny(HTTPServerResponsePart.end(nil)), promise: written)
         self.flush()

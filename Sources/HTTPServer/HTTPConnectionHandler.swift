@@ -44,6 +44,8 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     var context: ChannelHandlerContext?
     /// When `idle`, `receiving` or `ending` has lasted too long.
     var deadline: NIODeadline = .distantFuture
+    /// Whether the answer under way is the last one. True from the beginning where the connection came during the drain: only
+    /// probes are answered then, everything else is refused.
     var isDraining = false
 
     /// Parts of later requests. Bounded, because nothing is read while they wait.
@@ -92,6 +94,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        self.isDraining = self.serving.isDraining
         self.ticker.add(self)
         self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
     }
@@ -143,7 +146,9 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         let part = self.unwrapInboundIn(data)
         switch self.phase {
         case .idle where self.ahead.isEmpty, .receiving where self.ahead.isEmpty: self.received(part)
-        case .ending, .upgraded, .closed: break
+        case .ending:
+            if case .end = part { self.exchange.isBodyComplete = true }
+        case .upgraded, .closed: break
         default: self.ahead.append(part)
         }
     }
@@ -190,144 +195,6 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
             self.resumeReading()
         }
         self.flushIfNeeded()
-    }
-
-    private func received(_ part: HTTPServerRequestPart) {
-        switch (part, self.phase) {
-        case (.head(let head), .idle): self.received(head)
-        case (.body(let bytes), .receiving): self.receivedBody(bytes)
-        case (.end, .receiving): self.receivedEnd()
-        default: break
-        }
-    }
-
-    // MARK: Requests
-
-    private func received(_ original: HTTPRequestHead) {
-        var head = original
-        let forwarded = self.serving.forwarded.apply(
-            to: &head.headers, peer: self.info.peer, hasVerifiedCertificate: self.info.certificateSubject != nil)
-        if forwarded.wasIgnored { self.serving.forwardedIgnored(from: self.info.peer) }
-        let scan = HTTPHeadScan(head.headers)
-        let request = HTTPRequest(head: head, body: ByteBuffer(), connection: self.info, forwarded: forwarded)
-        let method = head.method
-        let route = self.serving.router.route(method, path: request.path) ?? self.serving.router.fallback
-        var exchange = HTTPExchange(id: self.exchange.id &+ 1, route: route)
-        exchange.version = head.version
-        exchange.isHead = method == .HEAD
-        // Why not with an upgrade: the decoder takes what follows such a request as bytes of the other protocol.
-        exchange.keepAlive = !self.info.isHTTP2 && head.isKeepAlive && !scan.asksForUpgrade
-        if scan.asksForUpgrade { exchange.upgrade = head }
-        if case .list? = route.options.cors?.origins { exchange.origin = head.headers.first(name: "origin") }
-        exchange.contentLength = scan.contentLength
-        exchange.request = request
-        if self.serving.onExchange != nil { exchange.trace = HTTPExchangeTrace(request) }
-        self.exchange = exchange
-        self.phase = .receiving
-        self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
-        // HTTP/1 counts them in the decoder.
-        if self.info.isHTTP2, head.headers.count > self.limits.headerCount {
-            self.refuse(.text("Request Header Fields Too Large", status: .requestHeaderFieldsTooLarge))
-            return
-        }
-        if let objection = scan.objection(head.version) {
-            self.refuse(objection)
-            return
-        }
-        let limit = route.options.bodyBytes ?? self.limits.bodyBytes
-        if let length = scan.contentLength, length > limit {
-            self.refuseBody(route.options, limit)
-        } else if scan.expectsContinue, head.version != .http1_0 {
-            self.writeContinue()
-        }
-    }
-
-    private func receivedBody(_ bytes: ByteBuffer) {
-        let count = bytes.readableBytes
-        let options = self.exchange.route.options
-        let limit = options.bodyBytes ?? self.limits.bodyBytes
-        guard self.exchange.bodyBytes + count <= limit else {
-            self.refuseBody(options, limit)
-            return
-        }
-        guard self.serving.bodyBudget.take(count) else {
-            self.refuse(options.refusal(.overloaded))
-            return
-        }
-        self.exchange.bodyBytesTaken += count
-        if self.exchange.bodyBytes == 0 {
-            // The usual case: one piece, which stays where the socket put it.
-            self.exchange.request?.body = bytes
-        } else {
-            if self.exchange.bodyBytes < 65_536, let length = self.exchange.contentLength {
-                self.exchange.request?.body.reserveCapacity(min(length, limit, 1024 * 1024))
-            }
-            self.exchange.request?.body.writeImmutableBuffer(bytes)
-        }
-        self.exchange.bodyBytes += count
-        self.exchange.bodyProgress += count
-        if self.exchange.bodyProgress >= self.limits.minimumBodyProgress {
-            self.exchange.bodyProgress = 0
-            self.deadline = self.ticker.deadline(in: self.limits.requestTimeout)
-        }
-    }
-
-    private func receivedEnd() {
-        guard let context = self.context, let request = self.exchange.request else { return }
-        self.exchange.request = nil
-        self.exchange.isBodyComplete = true
-        self.phase = .answering
-        switch self.exchange.route.handler {
-        case .direct(let handler):
-            handler(request, HTTPResponder(self, exchange: self.exchange.id, eventLoop: context.eventLoop))
-        case .task(let handler):
-            let responder = HTTPResponder(self, exchange: self.exchange.id, eventLoop: context.eventLoop)
-            self.exchange.work = Task { responder.answer(await handler(request)) }
-        case .none:
-            self.respond(to: self.exchange.id, .reply(HTTPRoute.notFound))
-        }
-    }
-
-    /// Answers before the body has come, and takes no other request.
-    private func refuse(_ reply: HTTPReply) {
-        self.exchange.request = nil
-        self.exchange.keepAlive = false
-        self.phase = .answering
-        self.respond(to: self.exchange.id, .reply(reply))
-    }
-
-    private func refuseBody(_ options: HTTPRouteOptions, _ limit: Int) {
-        self.serving.counters.refusedBody()
-        self.refuse(options.refusal(.bodyTooLarge(limit: limit)))
-    }
-
-    private func refuse(_ error: HTTPParserError) {
-        if self.phase == .idle {
-            self.exchange = HTTPExchange(id: self.exchange.id &+ 1, route: self.serving.router.fallback)
-        }
-        // The decoder has stopped; there will be no other request.
-        let status: HTTPResponseStatus = error == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest
-        let reason = error == .headerOverflow ? "the head of the request is too large" : Self.words(error)
-        self.refuse(.text("\(status.reasonPhrase): \(reason)", status: status))
-    }
-
-    private static func words(_ error: HTTPParserError) -> String {
-        switch error {
-        case .invalidMethod: "the method is not one"
-        case .invalidVersion: "the version of HTTP is not known"
-        case .invalidHeaderToken: "a header field is malformed"
-        case .invalidContentLength, .unexpectedContentLength: "Content-Length is malformed or stands beside chunks"
-        case .invalidChunkSize: "the size of a chunk is malformed"
-        case .invalidURL, .invalidPath: "the target is malformed"
-        case .invalidEOFState, .closedConnection: "the request ended too early"
-        default: "it is not HTTP/1.1"
-        }
-    }
-
-    func releaseBody() {
-        guard self.exchange.bodyBytesTaken > 0 else { return }
-        self.serving.bodyBudget.giveBack(self.exchange.bodyBytesTaken)
-        self.exchange.bodyBytesTaken = 0
     }
 
     // MARK: Waiting
@@ -446,10 +313,14 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     // MARK: Ends
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard event is ServerIsDraining else {
-            context.fireUserInboundEventTriggered(event)
-            return
+        switch event {
+        case is ServerIsDraining: self.drain(context: context)
+        case is DrainIsOver: self.leave(context: context)
+        default: context.fireUserInboundEventTriggered(event)
         }
+    }
+
+    private func drain(context: ChannelHandlerContext) {
         self.isDraining = true
         switch self.phase {
         case .idle:
@@ -463,6 +334,19 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         case .streaming:
             self.stream?.session.draining()
         case .receiving, .sending, .ending, .upgraded, .closed:
+            break
+        }
+    }
+
+    /// A connection that came during the drain has no claim to time: it goes unless an answer is on its way.
+    private func leave(context: ChannelHandlerContext) {
+        switch self.phase {
+        case .idle:
+            context.close(promise: nil)
+        case .ending:
+            // Why not with a request half read: closing would take the answer away from the peer.
+            if self.exchange.isBodyComplete, self.deadline != .distantFuture { context.close(promise: nil) }
+        case .receiving, .answering, .sending, .streaming, .writing, .upgraded, .closed:
             break
         }
     }

@@ -17,6 +17,7 @@ struct HTTPHeadFacts {
     var framing: HTTPBodyFraming
     /// Value of `Connection`, if any.
     var connection: StaticString?
+    var date: HTTPDate
     var route: HTTPRoute
     /// Origin to name for the browser, if it is not the same for everybody.
     var allowedOrigin: String?
@@ -24,7 +25,7 @@ struct HTTPHeadFacts {
     var identity: HTTPHeaders?
 }
 
-/// Heads of responses. Fields of framing and of the route replace what the handler set.
+/// Heads of responses. Fields of framing and of the route replace what the handler set; a `Date` of the handler's stays.
 enum HTTPHeadEncoder {
     /// Whether the fields can be sent without one of them turning into two.
     static func isWellFormed(_ headers: HTTPHeaders) -> Bool {
@@ -54,16 +55,24 @@ enum HTTPHeadEncoder {
         }
     }
 
+    private static func isDate(_ name: String) -> Bool {
+        // Most names of this length are those of entity tags, and are told apart by their first letter.
+        name.utf8.first.map { $0 | 0x20 } == UInt8(ascii: "d") && name.lowercased() == "date"
+    }
+
     static func writeHTTP1(
         _ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ facts: HTTPHeadFacts, to buffer: inout ByteBuffer
     ) {
         Self.writeStatusLine(status, facts.version, to: &buffer)
+        var hasDate = false
         for (name, value) in headers where !Self.isReserved(name, facts.route) {
+            if name.utf8.count == 4, Self.isDate(name) { hasDate = true }
             buffer.writeString(name)
             buffer.writeStaticString(": ")
             buffer.writeString(value)
             buffer.writeStaticString("\r\n")
         }
+        if !hasDate { buffer.writeImmutableBuffer(facts.date.line) }
         switch facts.framing {
         case .length(let count):
             buffer.writeStaticString("content-length: ")
@@ -115,8 +124,13 @@ enum HTTPHeadEncoder {
     static func http2(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ facts: HTTPHeadFacts) -> HTTPResponseHead
     {
         var all = HTTPHeaders()
-        all.reserveCapacity(headers.count + 4)
-        for (name, value) in headers where !Self.isReserved(name, facts.route) { all.add(name: name, value: value) }
+        all.reserveCapacity(headers.count + facts.route.fixedFields.count + 3)
+        var hasDate = false
+        for (name, value) in headers where !Self.isReserved(name, facts.route) {
+            if name.utf8.count == 4, Self.isDate(name) { hasDate = true }
+            all.add(name: name, value: value)
+        }
+        if !hasDate { all.add(name: "date", value: facts.date.value) }
         if case .length(let count) = facts.framing { all.add(name: "content-length", value: String(count)) }
         for (name, value) in facts.route.fixedFields { all.add(name: name, value: value) }
         if let origin = facts.allowedOrigin { all.add(name: "access-control-allow-origin", value: origin) }

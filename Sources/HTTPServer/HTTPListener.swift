@@ -33,11 +33,15 @@ package struct HTTPListenerOptions: Sendable {
 /// A bound port that serves HTTP and WebSocket connections.
 package final class HTTPListener: Sendable {
     private let channel: any Channel
+    private let serving: HTTPServing
     private let connections: ConnectionRegistry
     private let tls: TLSContextHolder?
 
-    private init(channel: any Channel, connections: ConnectionRegistry, tls: TLSContextHolder?) {
+    private init(
+        channel: any Channel, serving: HTTPServing, connections: ConnectionRegistry, tls: TLSContextHolder?
+    ) {
         self.channel = channel
+        self.serving = serving
         self.connections = connections
         self.tls = tls
     }
@@ -83,7 +87,7 @@ package final class HTTPListener: Sendable {
             }
         let channel = try await bootstrap.bind(host: host, port: port).get()
         if let tls { Self.watch(tls, every: options.securityCheckInterval, with: channel) }
-        return HTTPListener(channel: channel, connections: connections, tls: tls)
+        return HTTPListener(channel: channel, serving: serving, connections: connections, tls: tls)
     }
 
     private static func configure(_ channel: any Channel, serving: HTTPServing, tls: TLSContextHolder?) throws {
@@ -125,25 +129,55 @@ package final class HTTPListener: Sendable {
 
     package var port: Int { self.channel.localAddress?.port ?? 0 }
     package var connectionCount: Int { self.connections.count }
-    /// Connections that were turned away because of the limit, or while draining.
+    /// Connections that were turned away because of the limit.
     package var refusedConnectionCount: UInt64 { self.connections.refused }
 
-    /// Stops accepting; open connections go on.
-    package func stopAccepting() async {
-        try? await self.channel.close()
+    // MARK: The end
+
+    /// How long the answers to probes may take after the end of everything else.
+    private static let probeGrace = Duration.seconds(1)
+
+    /// Asks every connection of these listeners to end what it has begun, waits for that, and cuts off what is left after
+    /// `grace`.
+    ///
+    /// Meanwhile, and until ``close()``, the ports take connections as before. Requests on those, and new ones on the others, are
+    /// answered where the route does so while the server ends, and refused otherwise, each with the end of its connection. They
+    /// hold nobody up.
+    package static func drain(_ listeners: [HTTPListener], grace: Duration) async {
+        for listener in listeners {
+            // First of all, so that a connection that is asked to end takes no other request.
+            listener.serving.beginDraining()
+            listener.connections.askAllToEnd()
+        }
+        await Self.wait(grace) { listeners.allSatisfy { $0.connections.countBeforeDrain == 0 } }
+        for listener in listeners { await listener.connections.closeThoseBeforeDrain() }
     }
 
-    /// Asks every open connection to end, and closes what is left after `grace`.
-    package func drain(grace: Duration) async {
-        await self.stopAccepting()
-        self.connections.askAllToEnd()
-        let deadline = ContinuousClock.now + grace
-        while self.connections.count > 0, ContinuousClock.now < deadline {
-            try? await Task.sleep(for: .milliseconds(20))
-        }
+    /// Gives the port free. What is under way behind a ``drain(_:grace:)`` are answers to probes: they are waited for.
+    package func close() async {
+        try? await self.channel.close()
+        self.connections.tellAllThatDrainIsOver()
+        await Self.wait(Self.probeGrace) { self.connections.count == 0 }
         await self.connections.closeAll()
+    }
+
+    /// Ends a listener that is the only one.
+    package func drain(grace: Duration) async {
+        await Self.drain([self], grace: grace)
+        await self.close()
+    }
+
+    private static func wait(_ limit: Duration, until isOver: () -> Bool) async {
+        let deadline = ContinuousClock.now + limit
+        while !isOver(), ContinuousClock.now < deadline {
+            // Why in a task of its own: one that is cancelled does not sleep, and the loop would only burn.
+            await Task { try? await Task.sleep(for: .milliseconds(20)) }.value
+        }
     }
 }
 
 /// Sent down a pipeline when the process is about to end.
 package struct ServerIsDraining: Sendable {}
+
+/// Sent down the pipelines of connections that came during the drain, when it is over.
+struct DrainIsOver: Sendable {}

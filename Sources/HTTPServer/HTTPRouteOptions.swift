@@ -51,5 +51,15 @@ package struct HTTPRouteOptions: Sendable {
     /// Words of the route for answers that the server gives before the handler is asked.
     package var refusal: @Sendable (HTTPRefusal) -> HTTPReply = { $0.defaultReply }
 
+    /// Whether requests that come while the server ends are answered; for what watches over the server. Such an answer must come
+    /// at once.
+    package var answersWhileDraining = false
+    /// What such requests are told otherwise.
+    package var drainRefusal: @Sendable () -> HTTPReply = {
+        var reply = HTTPReply.text("The server is about to end; try again", status: .serviceUnavailable)
+        reply.headers.add(name: "retry-after", value: "1")
+        return reply
+    }
+
     package init() {}
 }

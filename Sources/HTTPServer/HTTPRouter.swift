@@ -31,6 +31,14 @@ package struct HTTPRouter: Sendable {
             HTTPRoute(method: method, path: path, isPrefix: false, options: self.defaults, handler: .task(handler)))
     }
 
+    /// A path for what watches over the server: answered also to requests that come while the server ends.
+    package mutating func onProbe(_ path: String, _ handler: @escaping Handler) {
+        var options = self.defaults
+        options.answersWhileDraining = true
+        self.routes.append(
+            HTTPRoute(method: .GET, path: path, isPrefix: false, options: options, handler: .task(handler)))
+    }
+
     package mutating func onPrefix(_ method: HTTPMethod, _ path: String, _ handler: @escaping Handler) {
         self.routes.append(
             HTTPRoute(method: method, path: path, isPrefix: true, options: self.defaults, handler: .task(handler)))
@@ -42,6 +50,21 @@ package struct HTTPRouter: Sendable {
     ) {
         self.routes.append(
             HTTPRoute(method: nil, path: path, isPrefix: true, options: options, handler: .direct(handler)))
+    }
+
+    /// Changes the options of all routes that were added for this path.
+    package mutating func adjust(_ path: String, _ change: (inout HTTPRouteOptions) -> Void) {
+        self.routes = self.routes.map { $0.path == path ? $0.adjusted(change) : $0 }
+    }
+
+    /// Answers to requests without a route, and to what is no request, get the headers that the responses of this path have: a
+    /// web page that may read those may read these as well.
+    package mutating func fallBack(to path: String) {
+        guard let options = self.routes.first(where: { $0.path == path })?.options else { return }
+        self.fallback = self.fallback.adjusted {
+            $0.securityHeaders = options.securityHeaders
+            $0.cors = options.cors
+        }
     }
 
     /// Routes of HEAD are those of GET; the connection leaves the body out.
@@ -71,7 +94,7 @@ final class HTTPRoute: Sendable {
 
     /// Nil is every method.
     private let method: HTTPMethod?
-    private let path: String
+    let path: String
     private let pathSlash: String
     /// Whether everything below the path belongs to the route as well.
     private let isPrefix: Bool
@@ -90,6 +113,13 @@ final class HTTPRoute: Sendable {
         self.handler = handler
         self.fixedFields = options.securityHeaders.fields + (options.cors?.fixedFields ?? [])
         self.fixedLines = ByteBuffer(string: self.fixedFields.map { "\($0.name): \($0.value)\r\n" }.joined())
+    }
+
+    func adjusted(_ change: (inout HTTPRouteOptions) -> Void) -> HTTPRoute {
+        var options = self.options
+        change(&options)
+        return HTTPRoute(
+            method: self.method, path: self.path, isPrefix: self.isPrefix, options: options, handler: self.handler)
     }
 
     func matches(_ method: HTTPMethod, path: String) -> Bool {

@@ -13,6 +13,7 @@ final class HTTPServing: Sendable {
     let onExchange: (@Sendable (HTTPExchangeRecord) -> Void)?
     private let tickers: [ObjectIdentifier: HTTPTicker]
     private let lastWarning = Atomic<UInt64>(0)
+    private let drain = Atomic<Bool>(false)
 
     init(
         group: any EventLoopGroup, limits: HTTPLimits, router: HTTPRouter, logger: Logger, forwarded: ForwardedPolicy,
@@ -31,6 +32,11 @@ final class HTTPServing: Sendable {
         }
         self.tickers = tickers
     }
+
+    /// Whether the server is about to end. Looked at when a connection or an HTTP/2 stream begins, not for each request.
+    var isDraining: Bool { self.drain.load(ordering: .acquiring) }
+
+    func beginDraining() { self.drain.store(true, ordering: .releasing) }
 
     func ticker(of eventLoop: any EventLoop) -> HTTPTicker {
         // A loop outside the group has nothing to share.

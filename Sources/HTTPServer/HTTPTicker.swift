@@ -17,6 +17,8 @@ final class HTTPTicker: @unchecked Sendable {
     let interval: TimeAmount
     /// Time of the last tick; at most one interval old while there are clients.
     private(set) var now: NIODeadline = .now()
+    /// What answers say about the time; as old as ``now``.
+    private(set) var date = HTTPDate.now
     private var clients: [any HTTPTickerClient] = []
     private var timer: RepeatedTask?
     private var lastChunkHeader: (count: Int, bytes: ByteBuffer) = (-1, ByteBuffer())
@@ -38,7 +40,7 @@ final class HTTPTicker: @unchecked Sendable {
         client.tickerIndex = self.clients.count
         self.clients.append(client)
         if self.timer == nil {
-            self.now = .now()
+            self.lookAtClocks()
             self.timer = self.eventLoop.scheduleRepeatedTask(initialDelay: self.interval, delay: self.interval) { _ in
                 self.tick()
             }
@@ -60,8 +62,14 @@ final class HTTPTicker: @unchecked Sendable {
         }
     }
 
-    private func tick() {
+    private func lookAtClocks() {
         self.now = .now()
+        let seconds = HTTPDate.secondsNow
+        if seconds != self.date.seconds { self.date = HTTPDate(seconds: seconds) }
+    }
+
+    private func tick() {
+        self.lookAtClocks()
         // A copy, because clients may leave while they are called.
         for client in self.clients where client.tickerIndex >= 0 { client.ticked(self.now) }
     }

@@ -42,7 +42,7 @@ final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler,
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is ServerIsDraining {
+        if event is ServerIsDraining || event is DrainIsOver {
             context.close(promise: nil)
             return
         }

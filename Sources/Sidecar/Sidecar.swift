@@ -34,6 +34,9 @@ package struct Sidecar: Sendable {
         }
     }
 
+    /// How long requests that had begun may take once the service is told to end.
+    private static let drainGrace = Duration.seconds(30)
+
     package let settings: Settings
     private let logger: Logger
     private let metrics: MetricsRegistry
@@ -90,15 +93,17 @@ package struct Sidecar: Sendable {
         }
         let requests = RequestLog(self.settings.log, streams?.settings)
         defer { requests?.events.flush() }
-        let listeners = try await self.listen(parts, streams, requests)
+        let ending = EndingNotice()
+        let listeners = try await self.listen(parts, streams, requests, ending)
         streams?.start()
         if let port = listeners.first?.port { self.onListening(port) }
 
         var configuration = ServiceGroupConfiguration(
-            services: self.services(parts, streams, mirror, listeners), gracefulShutdownSignals: [.sigterm, .sigint],
-            logger: self.logger)
-        // What cannot end in time is cut off: clients send again what was not acknowledged.
-        configuration.maximumGracefulShutdownDuration = .seconds(20)
+            services: self.services(parts, streams, mirror, listeners, ending),
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: self.logger)
+        // What cannot end in time is cut off: clients send again what was not acknowledged. Requests have their time first, see
+        // ``drainGrace``, and the writes that they brought have theirs after that.
+        configuration.maximumGracefulShutdownDuration = .seconds(45)
         configuration.maximumCancellationDuration = .seconds(5)
         try await ServiceGroup(configuration: configuration).run()
         parts?.flusher.stop()
@@ -127,7 +132,7 @@ package struct Sidecar: Sendable {
 
     /// The listener of all fronts, and the one that streams have of their own.
     private func listen(
-        _ parts: SidecarParts?, _ streams: StreamServer?, _ requests: RequestLog?
+        _ parts: SidecarParts?, _ streams: StreamServer?, _ requests: RequestLog?, _ ending: EndingNotice
     ) async throws -> [HTTPListener] {
         var listeners: [HTTPListener] = []
         // One budget and one set of counters, however many ports there are.
@@ -139,7 +144,7 @@ package struct Sidecar: Sendable {
         var shared = HTTPRouter()
         let logger = self.logger
         if let parts {
-            StatusRoutes(parts: parts, metrics: self.metrics, streams: streams).add(to: &shared)
+            StatusRoutes(parts: parts, metrics: self.metrics, streams: streams, ending: ending).add(to: &shared)
             let satellite: HTTPRouter.Handler = { request in
                 SatelliteRoute.answer(request, services: parts.satellite, logger: logger, status: parts.obstacle)
             }
@@ -147,7 +152,7 @@ package struct Sidecar: Sendable {
             shared.onPrefix(.GET, "/ws", satellite)
             shared.on(.GET, "/api/migrations") { request in await MigrationsRoute.answer(request, parts: parts) }
         } else {
-            streams?.addHealth(to: &shared, metrics: self.metrics)
+            streams?.addHealth(to: &shared, metrics: self.metrics, ending: ending)
         }
         streams?.add(to: &shared)
         if parts != nil || self.settings.listeners.http != nil || streams?.settings.bindAddress == nil {
@@ -167,7 +172,7 @@ package struct Sidecar: Sendable {
         }
         if let streams {
             var router = HTTPRouter()
-            streams.addHealth(to: &router, metrics: self.metrics)
+            streams.addHealth(to: &router, metrics: self.metrics, ending: ending)
             streams.add(to: &router)
             if let listener = try await streams.bind(router, options) {
                 logger.info("listening", metadata: ["streams": "\(listener.port)"])
@@ -203,11 +208,18 @@ package struct Sidecar: Sendable {
 
     /// In the order of their start; they are stopped in the opposite order, so that nobody loses what it depends on.
     private func services(
-        _ parts: SidecarParts?, _ streams: StreamServer?, _ mirror: MirrorService?, _ listeners: [HTTPListener]
+        _ parts: SidecarParts?, _ streams: StreamServer?, _ mirror: MirrorService?, _ listeners: [HTTPListener],
+        _ ending: EndingNotice
     ) -> [any Service] {
         let onReady = self.onReady
         let logger = self.logger
-        var services: [any Service] = []
+        // The first to start and the last to end: who watches over the process is answered until there is nothing left to do.
+        var services: [any Service] = [
+            ClosureService("ports") {
+                try? await gracefulShutdown()
+                for listener in listeners { await listener.close() }
+            }
+        ]
         if let parts {
             services += [
                 ClosureService("feed") { try await cancelWhenGracefulShutdown { try await parts.runFeed() } },
@@ -259,11 +271,11 @@ package struct Sidecar: Sendable {
         services.append(
             ClosureService("http") {
                 try? await gracefulShutdown()
+                ending.give()
                 logger.info("draining", metadata: ["connections": "\(listeners.reduce(0) { $0 + $1.connectionCount })"])
                 streams?.release()
-                await withTaskGroup(of: Void.self) { tasks in
-                    for listener in listeners { tasks.addTask { await listener.drain(grace: .seconds(5)) } }
-                }
+                // A task that is cancelled has to be over soon.
+                await HTTPListener.drain(listeners, grace: Task.isCancelled ? .seconds(3) : Self.drainGrace)
             })
         services.append(
             ClosureService("start-up") {

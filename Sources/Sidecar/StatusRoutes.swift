@@ -15,19 +15,22 @@ struct StatusRoutes {
     let metrics: MetricsRegistry
     /// Where streams are served, too.
     let streams: StreamServer?
+    let ending: EndingNotice
 
     func add(to router: inout HTTPRouter) {
         let parts = self.parts
         let metrics = self.metrics
         let streams = self.streams
+        let ending = self.ending
         self.observe()
         router.on(.GET, "/api/status") { _ in
             if parts.isReady { return .reply(.text("Connection to Postgres is up!")) }
             // The spelling is the legacy service's, and scripts look for it.
             return .reply(.text("Initializing connection to Posgres...", status: .serviceUnavailable))
         }
-        router.on(.GET, "/healthz") { _ in .reply(.text("ok")) }
-        router.on(.GET, "/readyz") { _ in
+        router.onProbe("/healthz") { _ in .reply(.text("ok")) }
+        router.onProbe("/readyz") { _ in
+            if ending.isGiven { parts.health.report(EndingNotice.health) }
             if let streams { parts.health.report(streams.health) }
             if let mirror = parts.mirror.value { parts.health.report(MirrorWiring.health(mirror)) }
             let (isReady, json) = parts.readiness()
@@ -35,7 +38,7 @@ struct StatusRoutes {
             reply.headers.add(name: "cache-control", value: "no-store")
             return .reply(reply)
         }
-        router.on(.GET, "/metrics") { _ in
+        router.onProbe("/metrics") { _ in
             .reply(
                 HTTPReply(
                     status: .ok, headers: ["content-type": "text/plain; version=0.0.4; charset=utf-8"],
@@ -53,11 +56,12 @@ struct StatusRoutes {
     /// Gauges that are read when somebody asks.
     private func observe() {
         let parts = self.parts
+        let ending = self.ending
         func gauge(_ label: String, _ help: String, _ read: @escaping @Sendable () -> Double) {
             self.metrics.describe(label, help)
             self.metrics.observe(label, dimensions: [], read: read)
         }
-        gauge("penstock_ready", "1 when clients can be served") { parts.isReady ? 1 : 0 }
+        gauge("penstock_ready", "1 when clients can be served") { parts.isReady && !ending.isGiven ? 1 : 0 }
         gauge("feed_lag_bytes", "WAL that has been written and not been received") {
             Double(parts.feed.health.lagBytes ?? 0)
         }

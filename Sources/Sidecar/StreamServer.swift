@@ -199,6 +199,14 @@ final class StreamServer: Sendable {
 
     func add(to router: inout HTTPRouter) {
         StreamRoute(self.services).add(to: &router)
+        router.adjust(self.services.root) { options in
+            options.drainRefusal = {
+                StreamResponse.error(
+                    StreamError(.unavailable, "The server is about to end.", retryAfterSeconds: 1), instance: nil
+                ).httpReply
+            }
+        }
+        router.fallBack(to: self.services.root)
         guard self.settings.admin.isEnabled else { return }
         let directory = self.directory
         let clock = self.services.clock
@@ -260,17 +268,18 @@ final class StreamServer: Sendable {
     }
 
     /// Health of a process that serves nothing but streams.
-    func addHealth(to router: inout HTTPRouter, metrics: MetricsRegistry) {
+    func addHealth(to router: inout HTTPRouter, metrics: MetricsRegistry, ending: EndingNotice) {
         let directory = self.directory
-        router.on(.GET, "/healthz") { _ in .reply(.text("ok")) }
-        router.on(.GET, "/readyz") { _ in
-            let isReady = directory.isReady
+        router.onProbe("/healthz") { _ in .reply(.text("ok")) }
+        router.onProbe("/readyz") { _ in
+            let isReady = directory.isReady && !ending.isGiven
+            let reason = ending.isGiven ? EndingNotice.text : "\(directory.condition)"
             var reply = HTTPReply.text(
-                isReady ? "ok" : "not ready: \(directory.condition)", status: isReady ? .ok : .serviceUnavailable)
+                isReady ? "ok" : "not ready: \(reason)", status: isReady ? .ok : .serviceUnavailable)
             reply.headers.add(name: "cache-control", value: "no-store")
             return .reply(reply)
         }
-        router.on(.GET, "/metrics") { _ in
+        router.onProbe("/metrics") { _ in
             .reply(
                 HTTPReply(
                     status: .ok, headers: ["content-type": "text/plain; version=0.0.4; charset=utf-8"],

@@ -73,6 +73,21 @@ struct ConfigurationFileTests {
             ])
     }
 
+    @Test func unknownKeysWithoutANearOneAreRefusedWithThoseOfTheirSection() {
+        let text = "nope = 1\n[retention]\nforever = true\n[proxy.identity]\nx = 1\n[elsewhere]\n"
+        #expect(
+            Streams.problems(files: ["config/default.toml": text]) == [
+                "elsewhere (config/default.toml) is unknown. Known are admin, auth, http, limits, observability, proxy, "
+                    + "retention, server, storage, transport",
+                "nope (config/default.toml) is unknown. Known are admin.…, auth.…, http.…, limits.…, observability.…, "
+                    + "proxy.…, retention.…, server.…, storage.…, transport.…",
+                "proxy.identity.x (config/default.toml) is unknown. Known are proxy.identity.header_name, "
+                    + "proxy.identity.mode, proxy.identity.require_tls",
+                "retention.forever (config/default.toml) is unknown. Known are retention.max_age_secs, "
+                    + "retention.max_bytes, retention.prefixes",
+            ])
+    }
+
     @Test(arguments: [
         (
             "[storage]\nmode = 1.5",

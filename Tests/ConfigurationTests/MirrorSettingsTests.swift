@@ -135,6 +135,12 @@ struct MirrorSettingsTests {
                 "mirror.nam of flow 1 (config/default.toml) is unknown. Did you mean name?",
                 "mirror.name of flow 1 (config/default.toml) not set. Every flow needs a name of its own",
             ])
+        let foreign = "[[mirror]]\nname=\"a\"\ncolour=\"red\"\nsource=\"x\"\ntarget=\"y\"\n"
+        #expect(
+            self.problems([:], files: ["config/default.toml": foreign]) == [
+                "mirror.colour of a (config/default.toml) is unknown. Known are batch_ms, batch_size, columns, "
+                    + "dead_letter_table, direction, key, mode, name, source, start, target, workers"
+            ])
     }
 
     @Test(arguments: [

@@ -38,6 +38,13 @@ struct DirectServer {
     func stop() async { await self.listener.drain(grace: .zero) }
 }
 
+/// A response without the line that differs from second to second.
+func withoutDate(_ response: String) -> String {
+    var lines = response.split(separator: "\r\n", omittingEmptySubsequences: false)
+    lines.removeAll { $0.hasPrefix("date: ") }
+    return lines.joined(separator: "\r\n")
+}
+
 /// Waits for a condition that no event announces.
 func eventually(_ condition: () -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(10)

@@ -85,8 +85,9 @@ struct StreamTests {
         let stream =
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
             + "x-content-type-options: nosniff\r\n\r\n5\r\nfirst\r\n14\r\nbbbbbbbbbbbbbbbbbbbb\r\n1\r\nc\r\n0\r\n\r\n"
-        #expect(client.text.hasPrefix(stream))
-        #expect(client.text.dropFirst(stream.count).hasPrefix("HTTP/1.1 200 OK\r\n"))
+        let text = withoutDate(client.text)
+        #expect(text.hasPrefix(stream))
+        #expect(text.dropFirst(stream.count).hasPrefix("HTTP/1.1 200 OK\r\n"))
         #expect(client.text.hasSuffix("plain"))
         await probe.ended.wait()
         await client.close()
