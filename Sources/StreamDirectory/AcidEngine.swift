@@ -63,12 +63,13 @@ final class AcidEngine: Sendable {
             try Self.makeEnvironments(root, configuration, shardCount: shardCount, isMade: isMade, fileSystem)
             var recovery = AcidRecovery()
             var shards: [AcidShard] = []
+            let turns = CommitTurns()
             for number in 0..<shardCount {
                 let environment = try LMDBEnvironment(
                     path: Self.path(root, number), mapBytes: configuration.acidMapBytes,
                     mapLimit: configuration.acidMapLimit)
                 let garbage = try recovery.read(environment, number: UInt8(number))
-                shards.append(AcidShard(environment, garbage: garbage))
+                shards.append(AcidShard(environment, garbage: garbage, turns: turns))
             }
             let recovered = try recovery.finished()
             if !isMade {

@@ -49,8 +49,12 @@ final class AcidShard: Sendable {
     /// Records removed in one transaction.
     private static let garbageCount = 2000
 
-    init(_ environment: LMDBEnvironment, garbage: [UInt64]) {
+    /// Shared by all environments of a store.
+    private let turns: CommitTurns
+
+    init(_ environment: LMDBEnvironment, garbage: [UInt64], turns: CommitTurns) {
         self.environment = environment
+        self.turns = turns
         self.state = Mutex(State(garbage: garbage))
     }
 
@@ -147,35 +151,55 @@ final class AcidShard: Sendable {
         }
     }
 
+    private enum CommitOutcome {
+        case nothing
+        case committed([Change], Duration)
+        case failed([Change], LMDBEnvironment.Fault)
+        /// The environment had failed before.
+        case refused([Change], StoreError)
+    }
+
     /// Commits what waits, on this thread. Returns when it is durable, or the disk full, or the environment failed.
     func commitWaiting() {
         self.committing.withLock { _ in
-            let (changes, failure) = self.state.withLock { state in
-                defer { state.waiting = [] }
-                return (state.waiting, state.failure)
+            switch self.turns.take({ self.commitInTurn() }) {
+            case .nothing: break
+            case .committed(let changes, let duration): self.committed(changes, in: duration)
+            case .failed(let changes, let fault): self.failed(fault, changes)
+            case .refused(let changes, let failure): self.drop(changes, failure)
             }
-            guard !changes.isEmpty else { return }
-            if let failure { return self.drop(changes, failure) }
-            let start = ContinuousClock.now
-            do throws(LMDBEnvironment.Fault) {
-                try self.commit(changes)
-            } catch {
-                return self.failed(error, changes)
-            }
-            let duration = start.duration(to: .now)
-            let wasFull = self.state.withLock { state in
-                state.commits.batches += 1
-                state.commits.changes += UInt64(changes.count)
-                state.commits.syncs.add(duration)
-                state.garbage += changes.flatMap { $0.transaction?.removed.map(\.rawValue) ?? [] }
-                defer { state.isFull = false }
-                return state.isFull
-            }
-            guard let directory = self.directory.withLock({ $0.directory }) else { return }
-            if wasFull { directory.partIsFull(false, wasFull: true) }
-            if directory.isShortOfRoom { self.lookForReusable() }
-            directory.settle(changes)
         }
+    }
+
+    private func commitInTurn() -> CommitOutcome {
+        let (changes, failure) = self.state.withLock { state in
+            defer { state.waiting = [] }
+            return (state.waiting, state.failure)
+        }
+        guard !changes.isEmpty else { return .nothing }
+        if let failure { return .refused(changes, failure) }
+        let start = ContinuousClock.now
+        do throws(LMDBEnvironment.Fault) {
+            try self.environment.commit(changes)
+        } catch {
+            return .failed(changes, error)
+        }
+        return .committed(changes, start.duration(to: .now))
+    }
+
+    private func committed(_ changes: [Change], in duration: Duration) {
+        let wasFull = self.state.withLock { state in
+            state.commits.batches += 1
+            state.commits.changes += UInt64(changes.count)
+            state.commits.syncs.add(duration)
+            state.garbage += changes.flatMap { $0.transaction?.removed.map(\.rawValue) ?? [] }
+            defer { state.isFull = false }
+            return state.isFull
+        }
+        guard let directory = self.directory.withLock({ $0.directory }) else { return }
+        if wasFull { directory.partIsFull(false, wasFull: true) }
+        if directory.isShortOfRoom { self.lookForReusable() }
+        directory.settle(changes)
     }
 
     func tidyUp() throws(StoreError) {
@@ -220,64 +244,6 @@ final class AcidShard: Sendable {
         guard !changes.isEmpty, let directory = self.directory.withLock({ $0.directory }) else { return }
         directory.drop(changes, .storageFailed(error))
         directory.namesLeft(changes)
-    }
-
-    /// One transaction for all of it: the last state of each stream, every append.
-    private func commit(_ changes: [Change]) throws(LMDBEnvironment.Fault) {
-        var states: [UInt64: StreamState] = [:]
-        var removed: Set<UInt64> = []
-        var producers: [UInt64: ExactDictionary<AcidProducer>] = [:]
-        var largest: UInt64 = 0
-        for change in changes {
-            guard let transaction = change.transaction else { continue }
-            for state in transaction.states { states[state.identity.rawValue] = state }
-            for producer in transaction.producers {
-                producers[change.entry.state.identity.rawValue, default: [:]][producer.id] = producer
-            }
-            for identity in transaction.removed { removed.insert(identity.rawValue) }
-            if change.kind == .create { largest = max(largest, change.entry.state.identity.rawValue) }
-        }
-        let environment = self.environment
-        var encoded = ByteBuffer()
-        try environment.write { transaction throws(LMDBEnvironment.Fault) in
-            for change in changes {
-                guard let acid = change.transaction, let payload = acid.payload, payload.readableBytes > 0 else {
-                    continue
-                }
-                let identity = change.entry.state.identity.rawValue
-                try environment.put(
-                    environment.records, LMDBEnvironment.key(identity, acid.payloadEnd),
-                    count: 8 + payload.readableBytes,
-                    in: transaction
-                ) { target in
-                    target.storeBytes(of: appendChecksum(payload).littleEndian, toByteOffset: 0, as: UInt32.self)
-                    target.storeBytes(
-                        of: UInt32(clamping: acid.messageCount).littleEndian, toByteOffset: 4, as: UInt32.self)
-                    payload.withUnsafeReadableBytes {
-                        UnsafeMutableRawBufferPointer(rebasing: target[8...]).copyMemory(from: $0)
-                    }
-                }
-            }
-            for (identity, state) in states where !removed.contains(identity) {
-                encoded.clear()
-                state.encode(into: &encoded)
-                try environment.put(environment.streams, LMDBEnvironment.key(identity), encoded, in: transaction)
-            }
-            for (identity, moved) in producers where !removed.contains(identity) {
-                for (_, producer) in moved {
-                    try AcidProducers.write(producer, of: identity, environment, in: transaction)
-                }
-            }
-            for identity in removed {
-                try environment.delete(environment.streams, LMDBEnvironment.key(identity), in: transaction)
-                try environment.put(environment.garbage, LMDBEnvironment.key(identity), ByteBuffer(), in: transaction)
-            }
-            if largest > 0 {
-                try environment.put(
-                    environment.streams, LMDBEnvironment.key(0), ByteBuffer(integer: largest + 1, endianness: .little),
-                    in: transaction)
-            }
-        }
     }
 
     /// Writes down when countdowns began, into the states as they are committed.
