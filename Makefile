@@ -12,7 +12,7 @@ say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev build debug test test-swift test-extension test-sql test-clients test-crash fuzz bench check-imports \
-        check-format install-ext install-ext-18 packages postgres-18 format clean docker
+        install-ext install-ext-18 packages postgres-18 format clean docker
 
 help:
 	@sed -n 's/^#   //p' Makefile

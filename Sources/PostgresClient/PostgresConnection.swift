@@ -319,7 +319,7 @@ package actor PostgresConnection {
         throw .client("the statement is not a COPY to the client")
     }
 
-    fileprivate nonisolated func nextCopyChunk(_ copyNumber: UInt64, maxBytes: Int) async throws -> ByteBuffer? {
+    nonisolated func nextCopyChunk(_ copyNumber: UInt64, maxBytes: Int) async throws -> ByteBuffer? {
         try await self.interruptible { connection, _ throws(PostgresError) in
             try connection.readCopyChunk(copyNumber, maxBytes: maxBytes)
         }
@@ -373,32 +373,10 @@ package actor PostgresConnection {
         }
     }
 
-    fileprivate func abandonCopy(_ copyNumber: UInt64) throws {
+    func abandonCopy(_ copyNumber: UInt64) throws {
         guard case .out(copyNumber) = self.copy else { return }
         _ = self.interrupt.begin(self.interrupt.newNumber())
         defer { self.interrupt.end() }
         try self.endAbandonedCopy()
-    }
-}
-
-/// The rows of a `COPY ... TO STDOUT`, pulled by the caller: while nobody asks, the server waits.
-package struct CopyOutReader: Sendable {
-    private let connection: PostgresConnection
-    private let number: UInt64
-
-    fileprivate init(connection: PostgresConnection, number: UInt64) {
-        self.connection = connection
-        self.number = number
-    }
-
-    /// Whole rows, as they come, until `maxBytes` are reached or no more are at hand; nil after the last. A single row
-    /// may exceed the limit.
-    package func nextChunk(maxBytes: Int = 256 * 1024) async throws -> ByteBuffer? {
-        try await self.connection.nextCopyChunk(self.number, maxBytes: maxBytes)
-    }
-
-    /// Ends the copy early; the connection can be used again.
-    package func cancel() async throws {
-        try await self.connection.abandonCopy(self.number)
     }
 }

@@ -155,7 +155,7 @@ package final class ClientStateStore: Sendable {
             return Stored(
                 checkpoint: outcome[0].integer(0, 0).map { LSN(rawValue: UInt64(bitPattern: $0)) },
                 subscriptions: outcome[1].rows.compactMap { row in
-                    guard let id = row[0], let bytes = row[1].flatMap(Self.bytes(hex:)) else { return nil }
+                    guard let id = row[0], let bytes = row[1].flatMap(HexBytes.bytes(hex:)) else { return nil }
                     return StoredSubscriptionCoding.decode(id: id, bytes)
                 },
                 unsubscriptions: outcome[2].rows.compactMap { row in
@@ -169,7 +169,7 @@ package final class ClientStateStore: Sendable {
     func clientPosition(of clientID: String) async throws -> ByteBuffer? {
         let result = try await self.pool.query(
             "SELECT lsn FROM electric.acknowledged_client_lsns WHERE client_id = $1", [.text(clientID)])
-        return result.scalar.flatMap(Self.bytes(hex:)).flatMap { $0.readableBytes == 0 ? nil : $0 }
+        return result.scalar.flatMap(HexBytes.bytes(hex:)).flatMap { $0.readableBytes == 0 ? nil : $0 }
     }
 
     /// Makes every client start over. What was submitted before does not come back afterwards.
@@ -339,7 +339,7 @@ package final class ClientStateStore: Sendable {
                 """,
                 [
                     .text(subscription.id), .text(String(subscription.snapshot?.xmin ?? 0)),
-                    .text(Self.hex(StoredSubscriptionCoding.encode(subscription))),
+                    .text(HexBytes.hex(StoredSubscriptionCoding.encode(subscription))),
                 ])
         case .saveUnsubscriptions(let list):
             for item in list {
@@ -362,41 +362,5 @@ package final class ClientStateStore: Sendable {
                 }
             }
         }
-    }
-
-    // MARK: bytea in its hex form
-
-    private static func bytes(hex: String) -> ByteBuffer? {
-        guard hex.hasPrefix("\\x") else { return nil }
-        var buffer = ByteBuffer()
-        var high: UInt8?
-        for byte in hex.utf8.dropFirst(2) {
-            guard let value = Self.nibble(byte) else { return nil }
-            if let first = high {
-                buffer.writeInteger(first << 4 | value)
-                high = nil
-            } else {
-                high = value
-            }
-        }
-        return high == nil ? buffer : nil
-    }
-
-    private static func nibble(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): return byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): return byte - UInt8(ascii: "a") + 10
-        default: return nil
-        }
-    }
-
-    private static func hex(_ buffer: ByteBuffer) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        var text = Array("\\x".utf8)
-        for byte in buffer.readableBytesView {
-            text.append(digits[Int(byte >> 4)])
-            text.append(digits[Int(byte & 15)])
-        }
-        return String(decoding: text, as: UTF8.self)
     }
 }
