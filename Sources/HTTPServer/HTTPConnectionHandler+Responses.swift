@@ -50,7 +50,8 @@ extension HTTPConnectionHandler {
             }
         } else {
             let isCopied = body.readableBytes <= Self.copiedBodyBytes
-            var buffer = context.channel.allocator.buffer(capacity: 512 + (isCopied ? body.readableBytes : 0))
+            var buffer = context.channel.allocator.buffer(
+                capacity: self.exchange.route.headCapacity + (isCopied ? body.readableBytes : 0))
             HTTPHeadEncoder.writeHTTP1(reply.status, reply.headers, facts, to: &buffer)
             if isCopied { buffer.writeImmutableBuffer(body) }
             self.writeBytes(buffer, context: context)
@@ -95,7 +96,7 @@ extension HTTPConnectionHandler {
             self.writePart(
                 .head(HTTPHeadEncoder.http2(status, headers, self.facts(framing))), bytes: 0, context: context)
         } else {
-            var buffer = context.channel.allocator.buffer(capacity: 512)
+            var buffer = context.channel.allocator.buffer(capacity: self.exchange.route.headCapacity)
             HTTPHeadEncoder.writeHTTP1(status, headers, self.facts(framing), to: &buffer)
             self.writeBytes(buffer, context: context)
         }

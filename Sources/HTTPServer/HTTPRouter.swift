@@ -103,6 +103,9 @@ final class HTTPRoute: Sendable {
     /// Headers of every response, and the same as lines of HTTP/1.
     let fixedFields: [(name: String, value: String)]
     let fixedLines: ByteBuffer
+    /// Bytes that a head of HTTP/1 takes, or a bit more: lines of origins and names may be long, and a buffer that has to grow is
+    /// copied.
+    let headCapacity: Int
 
     init(method: HTTPMethod?, path: String, isPrefix: Bool, options: HTTPRouteOptions, handler: Handler) {
         self.method = method
@@ -113,6 +116,7 @@ final class HTTPRoute: Sendable {
         self.handler = handler
         self.fixedFields = options.securityHeaders.fields + (options.cors?.fixedFields ?? [])
         self.fixedLines = ByteBuffer(string: self.fixedFields.map { "\($0.name): \($0.value)\r\n" }.joined())
+        self.headCapacity = 384 + self.fixedLines.readableBytes
     }
 
     func adjusted(_ change: (inout HTTPRouteOptions) -> Void) -> HTTPRoute {
