@@ -103,9 +103,17 @@ struct StreamConfiguration {
     /// Variables that look like ours and are not. They are told and not refused: newer versions of others may have more.
     private static func unknownVariables(_ environment: [String: String]) -> [String] {
         let known = Set(StreamKey.knownPaths.map(StreamKey.environmentName))
-        return environment.keys.filter { $0.hasPrefix("DS_") && $0.contains("__") && !known.contains($0) }.sorted().map
-        { name in
-            "\(name) is not known and has no effect.\(StreamKey.hint(forEnvironmentName: name))"
+        let mirror = DocumentedVariable.all.map(\.name).filter { $0.hasPrefix("PENSTOCK_MIRROR_") }
+        return environment.keys.sorted().compactMap { name in
+            let hint: String
+            if name.hasPrefix("DS_"), name.contains("__"), !known.contains(name) {
+                hint = StreamKey.hint(forEnvironmentName: name)
+            } else if name.hasPrefix("PENSTOCK_MIRROR_"), !mirror.contains(name) {
+                hint = NearestName.hint(for: name, in: mirror, separator: "_")
+            } else {
+                return nil
+            }
+            return "\(name) is not known and has no effect.\(hint)"
         }
     }
 }

@@ -52,22 +52,63 @@ struct CheckpointStore: Sendable {
                 continue
             }
             if found.identity == view.identity, found.position <= view.tail { return found }
-            // Another stream of the same name begins at its beginning. The same stream with a lower tail has lost its last moments
-            // to a power cut, in a storage mode that allows it.
-            let isNew = found.identity != view.identity
-            try await self.pool.query(
-                """
-                UPDATE \(Self.table) SET stream_identity = $3, stream_offset = $4, incarnation = incarnation + $7,
-                    state = 'active', finished_at = NULL, updated_at = pg_catalog.now()
-                WHERE flow = $1 AND stream = $2 AND stream_identity = $5 AND stream_offset = $6
-                """,
-                [
-                    .text(self.flow), .text(stream), .text(String(view.identity)),
-                    Self.token(isNew ? 0 : view.tail), .text(String(found.identity)), Self.token(found.position),
-                    .text(isNew ? "1" : "0"),
-                ])
+            if found.identity == view.identity {
+                // It has lost its last moments to a power cut, in a storage mode that allows it.
+                try await self.setBack(stream, found, to: view.tail)
+            } else {
+                try await self.change(stream, found, to: view.identity)
+            }
         }
         throw MirrorError.transient("another worker moves the checkpoint")
+    }
+
+    private func setBack(_ stream: String, _ found: StreamCheckpoint, to tail: UInt64) async throws {
+        try await self.pool.query(
+            """
+            UPDATE \(Self.table) SET stream_offset = $5, state = 'active', finished_at = NULL, updated_at = pg_catalog.now()
+            WHERE flow = $1 AND stream = $2 AND stream_identity = $3 AND stream_offset = $4
+            """,
+            [
+                .text(self.flow), .text(stream), .text(String(found.identity)), Self.token(found.position),
+                Self.token(tail),
+            ])
+    }
+
+    /// Goes over to another stream of the same name, which begins at its beginning.
+    ///
+    /// Why the one before is remembered: two processes with streams of their own may take turns, and then it comes back. And no
+    /// incarnation may be given twice: rows of the second would be taken for those of the first.
+    private func change(_ stream: String, _ found: StreamCheckpoint, to identity: UInt64) async throws {
+        let former = "\(MirrorSchema.formerCheckpoints)"
+        try await self.pool.query(
+            """
+            WITH here AS MATERIALIZED (
+                SELECT * FROM \(Self.table)
+                WHERE flow = $1 AND stream = $2 AND stream_identity = $3 AND stream_offset = $4 FOR UPDATE),
+            kept AS (
+                INSERT INTO \(former) (flow, stream, stream_identity, incarnation, stream_offset)
+                SELECT flow, stream, stream_identity, incarnation, stream_offset FROM here
+                ON CONFLICT (flow, stream, stream_identity) DO UPDATE SET incarnation = EXCLUDED.incarnation,
+                    stream_offset = EXCLUDED.stream_offset, left_at = pg_catalog.now()),
+            back AS (
+                SELECT incarnation, stream_offset FROM \(former)
+                WHERE flow = $1 AND stream = $2 AND stream_identity = $5),
+            highest AS (
+                SELECT pg_catalog.max(incarnation) AS incarnation FROM \(former) WHERE flow = $1 AND stream = $2),
+            forgotten AS (
+                DELETE FROM \(former) WHERE flow = $1 AND stream = $2 AND stream_identity NOT IN ($3, $5)
+                    AND incarnation < (SELECT incarnation FROM highest) - 100)
+            UPDATE \(Self.table) AS c SET stream_identity = $5,
+                stream_offset = coalesce((SELECT stream_offset FROM back), $6),
+                incarnation = coalesce((SELECT incarnation FROM back),
+                    greatest(c.incarnation, (SELECT incarnation FROM highest)) + 1),
+                state = 'active', finished_at = NULL, updated_at = pg_catalog.now()
+            FROM here WHERE c.flow = here.flow AND c.stream = here.stream
+            """,
+            [
+                .text(self.flow), .text(stream), .text(String(found.identity)), Self.token(found.position),
+                .text(String(identity)), Self.token(0),
+            ])
     }
 
     /// Moves a checkpoint from where it was seen to be; fails with division by zero when it is elsewhere by now.

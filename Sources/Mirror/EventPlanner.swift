@@ -19,6 +19,8 @@ struct EventPlanner: Sendable {
     static let payload = "payload"
     static let offset = "ds_offset"
     static let incarnation = "ds_incarnation"
+    /// With a unique key of these a message is known again.
+    static let originKey = [Self.streamName, Self.incarnation, Self.offset]
 
     init(_ table: TargetTable, columns: [StreamToTableFlow.Column]) throws {
         self.table = table
@@ -39,8 +41,10 @@ struct EventPlanner: Sendable {
             guard let wholes, column.name == wholes.name, Self.jsonOIDs.contains(column.typeOID) else { return value }
             return "coalesce(\(value), 'null')"
         }.joined(separator: ", ")
-        // Why only then: where rows of a stream and of its successor look alike, a conflict must not pass silently.
-        let guardClause = table.columns[Self.incarnation] == nil ? "" : " ON CONFLICT DO NOTHING"
+        // Why by name: a conflict with any other key of the table is a message that cannot be written, and must not pass silently.
+        let isGuarded = table.hasOriginKey && origin.allSatisfy { !names.contains($0) }
+        let key = Self.originKey.map { SQLText.identifier($0) }.joined(separator: ", ")
+        let guardClause = isGuarded ? " ON CONFLICT (\(key)) DO NOTHING" : ""
         self.sql = "INSERT INTO \(table.sqlName) (\(list)) SELECT \(values) FROM \(table.records(all))\(guardClause)"
     }
 

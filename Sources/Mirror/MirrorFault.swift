@@ -24,9 +24,14 @@ enum MirrorFault: Sendable {
             self = .transient("\(error)")
             return
         }
+        if error.isRaisedByApplication {
+            self = .poison("\(error)")
+            return
+        }
         switch error.sqlStateClass {
-        // Besides data and constraints: two rows of one key in a statement, limits of an index row, what triggers raise.
-        case "21", "22", "23", "54", "P0": self = .poison("\(error)")
+        // Besides data and constraints: two rows of one key in a statement, limits of an index row, the check option of a view,
+        // what triggers raise.
+        case "20", "21", "22", "23", "38", "39", "44", "54", "P0": self = .poison("\(error)")
         // Serialization, and a server that has become a standby.
         case "40", "25": self = .transient("\(error)")
         default: self = .fatal("\(error)")
@@ -37,6 +42,12 @@ enum MirrorFault: Sendable {
         switch error.code {
         case .unavailable, .rateLimited, .insufficientStorage, .preconditionFailed, .sequenceConflict:
             self = .transient("\(error)")
+        case .payloadTooLarge:
+            self = .fatal(
+                """
+                \(error) Raise DS_LIMITS__MAX_STREAM_BYTES and DS_LIMITS__MAX_MEMORY_BYTES, or keep streams on a disk: \
+                DS_STORAGE__MODE
+                """)
         default: self = .fatal("\(error)")
         }
     }

@@ -3,6 +3,8 @@ import PostgresClient
 /// The tables that flows keep in the database: where they are, and what they could not write.
 package enum MirrorSchema {
     static let checkpoints = "penstock.mirror_checkpoints"
+    /// Where flows were in streams that others of the same name stand in for.
+    static let formerCheckpoints = MirrorTableName(schema: "penstock", name: "mirror_former_checkpoints")
     package static let deadLetters = MirrorTableName(schema: "penstock", name: "mirror_dead_letters")
 
     /// Columns of the table of dead letters, also of one that a flow names itself.
@@ -33,6 +35,15 @@ package enum MirrorSchema {
             updated_at timestamptz NOT NULL DEFAULT now(),
             finished_at timestamptz,
             PRIMARY KEY (flow, stream)
+        );
+        CREATE TABLE IF NOT EXISTS penstock.mirror_former_checkpoints (
+            flow text NOT NULL,
+            stream text NOT NULL,
+            stream_identity text NOT NULL,
+            incarnation bigint NOT NULL,
+            stream_offset text NOT NULL,
+            left_at timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (flow, stream, stream_identity)
         );
         \(Self.deadLetterScript(Self.deadLetters))
         """

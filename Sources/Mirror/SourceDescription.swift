@@ -29,6 +29,9 @@ struct SourceDescription: Hashable, Sendable {
     var snapshot: TransactionSnapshot
     /// How the publication carried the table (``SourcePresence``); streams of earlier versions do not say.
     var publicationMark: String?
+    /// The columns' numbers, and where the rows were kept (``SourcePresence``); streams of earlier versions do not say.
+    var numbers: [ExactText: Int]?
+    var storage: String?
 
     enum Control: String {
         case snapshotEnd = "snapshot-end"
@@ -65,6 +68,7 @@ struct SourceDescription: Hashable, Sendable {
         member("epoch", self.epoch)
         member("system_identifier", self.systemIdentifier)
         if let mark = self.publicationMark { member("publication", mark) }
+        if let storage = self.storage { member("storage", storage) }
         buffer.writeMember("columns")
         buffer.writeStaticString("[")
         for (number, column) in self.columns.enumerated() {
@@ -73,6 +77,7 @@ struct SourceDescription: Hashable, Sendable {
             buffer.writeJSONString(column.name)
             member("type", column.typeOID)
             member("modifier", column.typeModifier)
+            if let place = self.numbers?[ExactText(column.name)] { member("number", place) }
             buffer.writeStaticString("}")
         }
         buffer.writeStaticString("]}},")
@@ -98,11 +103,13 @@ struct SourceDescription: Hashable, Sendable {
             let system = headers["system_identifier"]?.stringValue, let list = headers["columns"]?.arrayValue
         else { return nil }
         var columns: [SourceColumn] = []
+        var numbers: [ExactText: Int] = [:]
         for item in list {
             guard let name = item["name"]?.stringValue, let type: UInt32 = number("type", in: item),
                 let modifier: Int32 = number("modifier", in: item)
             else { return nil }
             columns.append(SourceColumn(name: name, typeOID: type, typeModifier: modifier))
+            numbers[ExactText(name)] = number("number", in: item)
         }
         self.init(
             generation: generation, epoch: epoch, systemIdentifier: system, schema: schema, table: table, oid: oid,
@@ -110,6 +117,8 @@ struct SourceDescription: Hashable, Sendable {
             snapshot: TransactionSnapshot(
                 xmin: xmin, xmax: xmax, running: Set(running.compactMap { $0.stringValue.flatMap { UInt64($0) } })),
             publicationMark: headers["publication"]?.stringValue)
+        self.numbers = numbers.isEmpty ? nil : numbers
+        self.storage = headers["storage"]?.stringValue
     }
 
     init(

@@ -1,3 +1,4 @@
+import ExactText
 import PostgresClient
 
 /// Whether a flow's table is there, and by which entries the publication carries it.
@@ -9,6 +10,10 @@ struct SourcePresence: Hashable, Sendable {
     var oid: UInt32?
     /// The publication's entries for the table; empty when it carries none of it.
     var mark: String
+    /// The number of each column: a column that is dropped and made anew, or gets the name of another, has another one.
+    var numbers: [ExactText: Int] = [:]
+    /// Which files the rows are in; others after all rows were written anew.
+    var storage = ""
 
     private static let ancestors =
         "SELECT t.oid UNION SELECT a.relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors(t.oid) AS a"
@@ -45,7 +50,26 @@ struct SourcePresence: Hashable, Sendable {
             FROM (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid) AS t(oid)
             """,
             [.text(SQLText.identifier(name.schema, name.name)), .text(publication)])
-        return SourcePresence(oid: result[0, 0].flatMap { UInt32($0) }, mark: result[0, 1] ?? "")
+        var presence = SourcePresence(oid: result[0, 0].flatMap { UInt32($0) }, mark: result[0, 1] ?? "")
+        guard let oid = presence.oid else { return presence }
+        let columns = try await connection.query(
+            """
+            SELECT attname, attnum FROM pg_catalog.pg_attribute
+            WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 AND NOT attisdropped
+            """, [.text(String(oid))])
+        for row in columns.rows {
+            if let name = row[0], let number = row[1].flatMap({ Int($0) }) { presence.numbers[ExactText(name)] = number }
+        }
+        let files = try await connection.query(
+            """
+            SELECT pg_catalog.md5(pg_catalog.string_agg(f, ' ' ORDER BY f)) FROM (
+                SELECT pg_catalog.pg_relation_filenode($1::pg_catalog.oid)::text
+                UNION
+                SELECT pg_catalog.pg_relation_filenode(t.relid)::text
+                FROM pg_catalog.pg_partition_tree($1::pg_catalog.oid) AS t) AS files(f)
+            """, [.text(String(oid))])
+        presence.storage = files[0, 0] ?? ""
+        return presence
     }
 
     /// What follows for a stream that was made of the table.
@@ -73,6 +97,17 @@ struct SourcePresence: Hashable, Sendable {
         if let mark = description.publicationMark, mark != self.mark {
             return .refetch("the table was out of the publication")
         }
+        if self.hasOtherColumns(than: description) {
+            return .refetch("a column of the table was dropped and made anew, or renamed")
+        }
         return .fine
+    }
+
+    /// Whether a name that the stream knows stands for another column now.
+    func hasOtherColumns(than description: SourceDescription) -> Bool {
+        guard let known = description.numbers else { return false }
+        return known.contains { name, number in
+            self.numbers.contains { ($0.key == name) != ($0.value == number) }
+        }
     }
 }

@@ -51,6 +51,14 @@ extension StreamFollower {
             contentType: view.contentType.text, isJSON: view.contentType.isJSON)
         // One that has read nothing yet begins with what there is; of one that has, nothing may be missing.
         let start = checkpoint.position == 0 ? view.earliest : checkpoint.position
+        guard start >= view.earliest else {
+            throw MirrorError.fatal(
+                """
+                the stream has dropped \(view.earliest - start) bytes that were not read yet; to go on with what is kept: DELETE \
+                FROM \(MirrorSchema.checkpoints) WHERE flow = \(SQLText.literal(self.flow.name)) AND stream = \
+                \(SQLText.literal(name))
+                """)
+        }
         let part = try await self.read(origin, identity, from: start)
         try await self.probe.reached(.batchRead)
         if part.messages.isEmpty {

@@ -196,7 +196,7 @@ final class StreamFollower: Sendable {
     func prepare() async throws {
         var tables = [
             (MirrorTableName(schema: "penstock", name: "mirror_checkpoints"), MirrorSchema.script),
-            (MirrorSchema.deadLetters, MirrorSchema.script),
+            (MirrorSchema.formerCheckpoints, MirrorSchema.script), (MirrorSchema.deadLetters, MirrorSchema.script),
         ]
         if let table = self.flow.deadLetterTable { tables.append((table, MirrorSchema.deadLetterScript(table))) }
         if self.flow.createsTable, self.flow.columns.isEmpty {

@@ -188,10 +188,20 @@ extension TableFollower {
             if filled.boolean(0, 0) == true { throw Refetch(reason: "a column with a default was added to the table") }
         }
         // The key may be another one now.
-        let table = try await self.pool.withConnection { connection in
-            try await SourceTable.load(self.flow.source, publication: self.publication, connection)
+        let (table, presence) = try await self.pool.withConnection { connection in
+            (
+                try await SourceTable.load(self.flow.source, publication: self.publication, connection),
+                try await SourcePresence.load(self.flow.source, publication: self.publication, connection)
+            )
         }
         guard table.oid == place.table.oid else { throw Refetch(reason: "the table is another one") }
+        // A default that has been taken away again has left its values, for which all rows were written anew.
+        if !added.isEmpty, let storage = place.description.storage, storage != presence.storage {
+            throw Refetch(reason: "a column was added, and the rows of the table were written anew")
+        }
+        if presence.hasOtherColumns(than: place.description) {
+            throw Refetch(reason: "columns of the table were renamed or made anew")
+        }
         guard areExactly(table.keyColumns, place.table.keyColumns) else {
             throw Refetch(reason: "the key of the table was changed")
         }
@@ -202,6 +212,7 @@ extension TableFollower {
         }
         place.table = table
         place.description.columns = columns
+        place.description.numbers = presence.numbers
         place.anchor = place.target.tail
         encoder.describe(place.description)
     }

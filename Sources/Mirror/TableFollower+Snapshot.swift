@@ -169,10 +169,12 @@ extension TableFollower {
             let table = try await SourceTable.load(self.flow.source, publication: self.publication, connection)
             let presence = try await SourcePresence.load(
                 self.flow.source, publication: self.publication, connection)
-            let description = SourceDescription(
+            var description = SourceDescription(
                 generation: generation, epoch: epoch, systemIdentifier: system, schema: self.flow.source.schema,
                 table: self.flow.source.name, oid: table.oid, columns: table.columns, position: position, end: end,
                 snapshot: snapshot, publicationMark: presence.mark)
+            description.numbers = presence.numbers
+            description.storage = presence.storage
             try await self.copyRows(of: table, into: target, connection)
             try await connection.execute("COMMIT")
             return description

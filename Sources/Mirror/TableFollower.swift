@@ -185,6 +185,10 @@ final class TableFollower: Sendable {
             throw MirrorError.fatal(
                 "the stream \(self.flow.target) is there and was not made by this flow; delete it or choose another")
         }
+        guard anchor >= view.earliest else {
+            return .stale(
+                view, generation: sequence?.generation ?? 0, reason: "the stream's retention has dropped its beginning")
+        }
         guard let append = try await self.calls.append(of: view.name, identity: view.identity, at: anchor),
             let description = SourceDescription(storedAppend: append.bytes)
         else {

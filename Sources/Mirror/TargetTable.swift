@@ -12,6 +12,8 @@ struct TargetTable: Sendable {
 
     let name: MirrorTableName
     let columns: ExactDictionary<Column>
+    /// Whether it has a unique key of exactly ``EventPlanner/originKey``.
+    let hasOriginKey: Bool
 
     var sqlName: String { SQLText.identifier(self.name.schema, self.name.name) }
 
@@ -28,7 +30,18 @@ struct TargetTable: Sendable {
             guard let column = row[0], let type = row[1], let oid = row[2].flatMap({ UInt32($0) }) else { continue }
             columns[column] = Column(name: column, type: type, typeOID: oid)
         }
-        return TargetTable(name: name, columns: columns)
+        let key = EventPlanner.originKey.sorted().map { SQLText.literal($0) }.joined(separator: ", ")
+        let keys = try await pool.query(
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_catalog.pg_index AS i
+                WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisunique AND i.indimmediate AND i.indisvalid
+                      AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C")
+                           FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k(place), pg_catalog.pg_attribute AS a
+                           WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[k.place]) = ARRAY[\(key)])
+            """, [.text(SQLText.identifier(name.schema, name.name))])
+        return TargetTable(name: name, columns: columns, hasOriginKey: keys.boolean(0, 0) == true)
     }
 
     func column(_ name: String) throws -> Column {

@@ -113,7 +113,23 @@ struct UpsertPlanner: Sendable {
 
     // MARK: SQL
 
+    /// Fails with division by zero when the database takes two of the keys for one: `1` and `"1"`, or a UUID in small and in
+    /// capital letters. The batch is halved then, until such messages are apart and their order counts.
+    private func distinctnessSQL(_ keys: [TargetTable.Column]) -> String {
+        let names = keys.map { "r.\(SQLText.identifier($0.name))" }.joined(separator: ", ")
+        return """
+            SELECT 1 / CASE WHEN pg_catalog.count(*) = pg_catalog.count(DISTINCT (\(names))) THEN 1 ELSE 0 END \
+            FROM \(self.table.records(keys))
+            """
+    }
+
     private func addStatements(_ folds: [Fold], to plan: inout BatchPlan) {
+        if folds.count > 1 {
+            plan.statements.append(
+                PostgresStatement(
+                    self.distinctnessSQL(self.key.map { self.columns[$0].column }),
+                    [.text(buffer: self.rows(folds.map(\.keyValues)))], isReusable: true))
+        }
         let deleted = folds.filter(\.isDeletedFirst)
         if !deleted.isEmpty {
             let keys = self.key.map { self.columns[$0].column }

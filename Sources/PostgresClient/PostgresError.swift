@@ -1,9 +1,10 @@
 /// An error reported by Postgres, or by the connection to it.
 ///
 /// The description never holds row values, passwords or statement text, so it may be logged. Postgres puts values of
-/// rows into the detail of many errors, and into the message of some (classes 22, 23 and P0, where applications write
-/// their own); those texts are only in ``message``, ``detail`` and `String(reflecting:)`. Compare and branch on
-/// ``sqlState`` alone: texts depend on the language of the server.
+/// rows into the detail of many errors, and into the message of some (classes 22 and 23); applications write messages
+/// of their own (class P0, and every class that Postgres does not have). Those texts are only in ``message``,
+/// ``detail`` and `String(reflecting:)`. Compare and branch on ``sqlState`` alone: texts depend on the language of the
+/// server.
 package struct PostgresError: Error, Sendable {
     /// The five characters of the SQLSTATE; empty when the error did not come from the server.
     package var sqlState: String
@@ -70,8 +71,19 @@ package struct PostgresError: Error, Sendable {
     }
 
     private var messageMayHoldValues: Bool {
-        ["22", "23", "P0"].contains(self.sqlStateClass)
+        ["20", "22", "23", "38", "39", "P0"].contains(self.sqlStateClass) || self.isRaisedByApplication
     }
+
+    /// Whether no part of Postgres gives this SQLSTATE: a function or trigger of the application has raised it.
+    package var isRaisedByApplication: Bool {
+        !self.sqlState.isEmpty && !Self.serverClasses.contains(self.sqlStateClass)
+    }
+
+    private static let serverClasses: Set<String> = [
+        "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24", "25",
+        "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44", "53", "54", "55", "57",
+        "58", "72", "F0", "HV", "P0", "XX",
+    ]
 }
 
 extension PostgresError: CustomStringConvertible, CustomDebugStringConvertible {

@@ -16,6 +16,7 @@ struct UnknownVariableTests {
             "DS_OBSERVABILITY__TRACES__URL",
             "Known are DS_OBSERVABILITY__LOG_FORMAT, DS_OBSERVABILITY__REQUEST_LOG, DS_OBSERVABILITY__RUST_LOG"
         ),
+        ("PENSTOCK_MIRROR_BATCHSIZE", "Did you mean PENSTOCK_MIRROR_BATCH_SIZE?"),
         (
             "DS_ELSEWHERE__NOPE",
             "Known are DS_ADMIN__…, DS_AUTH__…, DS_HTTP__…, DS_LIMITS__…, DS_OBSERVABILITY__…, DS_PROXY__…, "

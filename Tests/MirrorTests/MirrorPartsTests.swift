@@ -1,4 +1,5 @@
 import DurableStreams
+import ExactText
 import NIOCore
 import PostgresClient
 import PostgresWire
@@ -56,6 +57,8 @@ import Testing
         // Streams of earlier versions do not say how the table was published.
         var marked = description
         marked.publicationMark = "t16385"
+        marked.numbers = ["i\"d": 4]
+        marked.storage = "abc"
         buffer.clear()
         marked.write(as: .snapshotEnd, to: &buffer)
         #expect(SourceDescription(storedAppend: buffer) == marked)
@@ -110,7 +113,8 @@ import Testing
     @Test(arguments: [
         ("22P02", false, true), ("23505", false, true), ("P0001", false, true), ("21000", false, true),
         ("42P01", true, false), ("42501", true, false), ("40001", false, false), ("57P01", false, false),
-        ("08006", false, false), ("25006", false, false),
+        ("08006", false, false), ("25006", false, false), ("44000", false, true), ("38000", false, true),
+        ("20000", false, true), ("MY001", false, true), ("45000", false, true), ("", false, false), ("XX000", true, false),
     ])
     func errorsAreSorted(_ state: String, _ isFatal: Bool, _ isPoison: Bool) {
         let fault = MirrorFault(PostgresError(sqlState: state, message: "m"))

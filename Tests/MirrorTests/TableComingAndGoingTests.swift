@@ -1,4 +1,6 @@
+import DurableStreams
 import Foundation
+import StreamDirectory
 import TestSupport
 import Testing
 
@@ -64,6 +66,69 @@ import Testing
             try await harness.waitUntilEqual("pg-items", "items")
             try await harness.sql("DELETE FROM items WHERE id > 9")
             try await harness.waitUntilEqual("pg-items", "items")
+        }
+        try await harness.finish()
+    }
+
+    @Test func columnsThatAreOthersOfTheSameNameAreReadAnew() async throws {
+        let harness = try await MirrorHarness(script: Self.schema)
+        try await harness.sql("INSERT INTO items VALUES (1, 'a', 'b'), (2, 'c', 'd')")
+        try harness.startFeed()
+        try await harness.run(Self.flow()) { _ in
+            try await harness.waitUntilEqual("pg-items", "items")
+            // Nothing that the feed brings tells these from what was there, and nothing is written afterwards.
+            try await harness.sql("ALTER TABLE items DROP COLUMN body; ALTER TABLE items ADD COLUMN body text")
+            try await harness.waitUntilEqual("pg-items", "items")
+            try await harness.sql(
+                """
+                UPDATE items SET body = 'e';
+                BEGIN; ALTER TABLE items RENAME title TO x; ALTER TABLE items RENAME body TO title;
+                ALTER TABLE items RENAME x TO body; COMMIT
+                """)
+            try await harness.waitUntilEqual("pg-items", "items")
+            // One is renamed, and another gets its name.
+            try await harness.sql(
+                """
+                BEGIN; ALTER TABLE items RENAME title TO name; ALTER TABLE items ADD COLUMN title text;
+                INSERT INTO items VALUES (3); COMMIT
+                """)
+            try await harness.waitUntilEqual("pg-items", "items")
+            // Values that a default has left.
+            try await harness.sql(
+                """
+                BEGIN; ALTER TABLE items ADD COLUMN mark uuid DEFAULT gen_random_uuid();
+                ALTER TABLE items ALTER mark DROP DEFAULT;
+                INSERT INTO items VALUES (4); COMMIT
+                """)
+            try await harness.waitUntilEqual("pg-items", "items")
+        }
+        #expect(try await Self.controls(harness).filter { $0 == "must-refetch" }.count == 4)
+        // A plain column is no reason to read the table anew.
+        try await harness.run(Self.flow()) { _ in
+            try await harness.sql("ALTER TABLE items ADD COLUMN plain int; UPDATE items SET plain = 1 WHERE id = 1")
+            try await harness.waitUntilEqual("pg-items", "items")
+        }
+        #expect(try await Self.controls(harness).last == "schema-changed")
+        try await harness.finish()
+    }
+
+    @Test func streamWhoseBeginningIsDroppedBeginsAnew() async throws {
+        let harness = try await MirrorHarness(script: Self.schema)
+        try await harness.sql("INSERT INTO items VALUES (1, 'a')")
+        try harness.startFeed()
+        _ = try await harness.calls.create(
+            "pg-items",
+            CreateRequest(
+                contentType: .json, retention: StreamRetention(maximumBytes: 1000, maximumAgeSeconds: nil)))
+        try await harness.run(Self.flow()) { _ in
+            try await harness.waitUntilEqual("pg-items", "items")
+            try await harness.sql(
+                "DO $$ BEGIN FOR n IN 1..300 LOOP UPDATE items SET body = repeat('x', 500); COMMIT; END LOOP; END $$")
+            try await eventually("the beginning is dropped") { try harness.calls.lookup("pg-items").earliest > 1000 }
+        }
+        try await harness.run(Self.flow()) { service in
+            try await eventually("it begins anew") { service.status.first?.streams.first?.restarts == 1 }
+            try await eventually("it follows") { service.status.first?.streams.first?.state == .following }
         }
         try await harness.finish()
     }
