@@ -127,8 +127,15 @@ final class StreamGate: Sendable {
             guard case .allow = reading else { return .refused(self.refusal(reading, request)) }
         }
         return .granted(
-            until: grant.expiresAt.map { UInt64(max(0, min($0.seconds, 1e12)) * 1000) },
+            until: grant.expiresAt.map { UInt64(max(0, min(self.end(of: $0), 1e12)) * 1000) },
             identity: HTTPHeaders(grant.headers.map { ($0.name, $0.value) }))
+    }
+
+    /// When live reads end, in seconds since 1970: with the token. One that is over by this clock, and taken because clocks
+    /// differ, lasts for as long as it is taken; otherwise its reader would come back at once, again and again.
+    private func end(of expiry: UnixTime) -> Double {
+        let now = UnixTime(microseconds: SystemTime.microseconds()).seconds
+        return expiry.seconds > now ? expiry.seconds : expiry.seconds + Double(self.settings.clockSkewSeconds)
     }
 
     private func refusal(_ decision: AccessDecision, _ request: HTTPRequest) -> StreamResponse {

@@ -89,23 +89,49 @@ enum StreamImport {
     /// - Throws: what may be otherwise the next time: a disk that is full, a storage that has failed.
     static func apply(_ document: StreamArchive.Document, to directory: StreamDirectory) throws -> Leftover {
         var leftover = Leftover()
-        for stream in document.streams {
-            guard let error = self.failure({ () throws(StreamError) in try self.write(stream, to: directory) }) else {
-                continue
+        var rest = document.streams[...]
+        while !rest.isEmpty {
+            let part = self.nextPart(of: rest)
+            rest = rest[part.endIndex...]
+            let failures = self.write(part, to: directory)
+            for index in failures.keys.sorted() {
+                guard let error = failures[index] else { continue }
+                try self.judge(error, of: document.streams[index], in: directory, &leftover)
             }
-            if self.mayPass(error) { throw StreamArchive.Failure(description: self.sentence(error)) }
-            if error.code == .notFound, self.isOver(stream, in: directory) {
-                leftover.expired.append(stream.name)
-                continue
-            }
-            if let left = self.failure({ () throws(StreamError) in try self.remove(stream.name, from: directory) }),
-                self.mayPass(left)
-            {
-                throw StreamArchive.Failure(description: self.sentence(left))
-            }
-            leftover.refused.append((stream.name, self.sentence(error)))
         }
         return leftover
+    }
+
+    /// Streams that are written together, so that they share the syncs of the storage.
+    private static func nextPart(
+        of streams: ArraySlice<StreamArchive.Document.Stream>
+    ) -> ArraySlice<StreamArchive.Document.Stream> {
+        var count = 0
+        var bytes = 0
+        for stream in streams {
+            bytes += stream.messages.reduce(0) { $0 + $1.data_base64.utf8.count }
+            guard count == 0 || count < 256 && bytes <= 8 << 20 else { break }
+            count += 1
+        }
+        return streams.prefix(count)
+    }
+
+    /// What becomes of a stream that could not be written.
+    private static func judge(
+        _ error: StreamError, of stream: StreamArchive.Document.Stream, in directory: StreamDirectory,
+        _ leftover: inout Leftover
+    ) throws {
+        if self.mayPass(error) { throw StreamArchive.Failure(description: self.sentence(error)) }
+        if error.code == .notFound, self.isOver(stream, in: directory) {
+            leftover.expired.append(stream.name)
+            return
+        }
+        if let left = self.failure({ () throws(StreamError) in try self.remove(stream.name, from: directory) }),
+            self.mayPass(left)
+        {
+            throw StreamArchive.Failure(description: self.sentence(left))
+        }
+        leftover.refused.append((stream.name, self.sentence(error)))
     }
 
     private static func failure(_ body: () throws(StreamError) -> Void) -> StreamError? {
@@ -133,22 +159,53 @@ enum StreamImport {
         error.detail.isEmpty ? "\(error.code)" : error.detail
     }
 
-    private static func write(_ stream: StreamArchive.Document.Stream, to directory: StreamDirectory) throws(StreamError) {
-        let plan = try self.plan(stream)
-        try self.remove(stream.name, from: directory)
-        _ = try self.answer { (reply: @escaping @Sendable (Result<CreateOutcome, StreamError>) -> Void) in
-            directory.create(stream.name, plan.create, now: SystemTime.milliseconds(), reply: reply)
+    /// Writes streams in the place of those that have their names; returns what went wrong, by index.
+    private static func write(
+        _ streams: ArraySlice<StreamArchive.Document.Stream>, to directory: StreamDirectory
+    ) -> [Int: StreamError] {
+        let changes = ChangesUnderWay(within: directory.configuration.limits)
+        var plans: [Int: Plan] = [:]
+        for (index, stream) in zip(streams.indices, streams) {
+            do throws(StreamError) {
+                plans[index] = try self.plan(stream)
+            } catch {
+                changes.fail(index, error)
+            }
+            guard case .success = directory.lookup(stream.name, now: SystemTime.milliseconds()) else { continue }
+            changes.begin(index) { done in
+                directory.delete(stream.name, now: SystemTime.milliseconds()) { result in
+                    // It has expired in between.
+                    if case .failure(let error) = result, error.code != .notFound { done(error) } else { done(nil) }
+                }
+            }
         }
-        for (index, payload) in plan.payloads.enumerated() {
-            let isLast = index == plan.payloads.count - 1
-            try self.append(
-                AppendRequest(
-                    contentType: stream.config.content_type, payload: .success(payload),
-                    closes: stream.closed && isLast), to: stream.name, directory)
+        changes.wait()
+        for (index, stream) in zip(streams.indices, streams) {
+            guard let plan = plans[index] else { continue }
+            changes.begin(index) { done in
+                directory.create(stream.name, plan.create, now: SystemTime.milliseconds()) { done($0.failure) }
+            }
         }
-        if stream.closed, plan.payloads.isEmpty {
-            try self.append(AppendRequest(contentType: nil, payload: nil, closes: true), to: stream.name, directory)
+        changes.wait()
+        for (index, stream) in zip(streams.indices, streams) {
+            guard let plan = plans[index] else { continue }
+            var requests = plan.payloads.map {
+                AppendRequest(contentType: stream.config.content_type, payload: .success($0), closes: false)
+            }
+            if stream.closed {
+                if requests.isEmpty { requests.append(AppendRequest(contentType: nil, payload: nil, closes: true)) }
+                requests[requests.count - 1].closes = true
+            }
+            for request in requests {
+                var bytes = 0
+                if case .success(let payload) = request.payload { bytes = payload.bytes.readableBytes }
+                changes.begin(index, bytes: bytes) { done in
+                    directory.append(stream.name, request, now: SystemTime.milliseconds()) { done($0.failure) }
+                }
+            }
         }
+        changes.wait()
+        return changes.failures
     }
 
     private static func remove(_ name: String, from directory: StreamDirectory) throws(StreamError) {
@@ -158,13 +215,6 @@ enum StreamImport {
         } catch {
             // It has expired in between.
             if error.code != .notFound { throw error }
-        }
-    }
-
-    private static func append(_ request: AppendRequest, to name: String, _ directory: StreamDirectory) throws(StreamError) {
-        _ = try self.answer {
-            (reply: @escaping @Sendable (Result<DurableStreams.AppendOutcome, StreamError>) -> Void) in
-            directory.append(name, request, now: SystemTime.milliseconds(), reply: reply)
         }
     }
 
@@ -233,5 +283,11 @@ private final class AnswerBox<Value: Sendable>: @unchecked Sendable {
     func wait() -> Result<Value, StreamError> {
         self.semaphore.wait()
         return self.result ?? .failure(StreamError(.internalError))
+    }
+}
+
+extension Result where Failure == StreamError {
+    fileprivate var failure: StreamError? {
+        if case .failure(let error) = self { error } else { nil }
     }
 }

@@ -103,7 +103,7 @@ struct StreamMetrics {
             let parts = label.hasSuffix("_bytes") ? (label.dropLast(6), "_limit_bytes") : (Substring(label), "_limit")
             self.gauge(parts.0 + parts.1, "The limit of \(label)") { limit }
         }
-        level("streams_payload_bytes", "Bytes of all streams", limit: limits.totalBytes.map(Double.init)) {
+        level("streams_payload_bytes", "Bytes of all streams", limit: limits.totalBytes.map { Double($0) }) {
             Double($0.payloadBytes)
         }
         level(

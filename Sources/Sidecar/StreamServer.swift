@@ -83,7 +83,7 @@ final class StreamServer: Sendable {
         self.services = services
     }
 
-    /// Says in the log when the storage takes no changes, and when it does again.
+    /// Says in the log when the storage takes no changes, when it does again, and which streams are damaged.
     private static func watch(_ directory: StreamDirectory, _ logger: Logger) {
         let isFull = Mutex(false)
         let tell: @Sendable (StreamDirectoryCondition) -> Void = { condition in
@@ -109,6 +109,11 @@ final class StreamServer: Sendable {
             }
         }
         directory.onCondition(tell)
+        directory.onDamage { name, error in
+            logger.error(
+                "stored bytes of a stream are damaged: reads of them are answered with 500",
+                metadata: ["stream": "\(name)", "error": "\(error)"])
+        }
         directory.lookForRoom()
         if directory.condition == .diskFull { tell(.diskFull) }
     }

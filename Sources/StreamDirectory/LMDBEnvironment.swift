@@ -29,9 +29,16 @@ final class LMDBEnvironment: @unchecked Sendable {
         var isMapFull: Bool { self.code == MDB_MAP_FULL }
         var isDiskFull: Bool { SystemError.full.contains(self.code) }
 
+        /// Whether the file does not hold what LMDB writes. A page that is no page spoils the transaction that met it.
+        private var isDamage: Bool {
+            [MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_VERSION_MISMATCH, MDB_INVALID, MDB_CURSOR_FULL, MDB_BAD_TXN]
+                .contains(self.code)
+        }
+
         func storeError(_ path: String) -> StoreError {
-            StoreError(
-                self.isDiskFull ? .diskFull : .io, String(cString: mdb_strerror(self.code)), file: path,
+            let code: StoreError.Code = self.isDiskFull ? .diskFull : self.isDamage ? .corrupt : .io
+            return StoreError(
+                code, String(cString: mdb_strerror(self.code)), file: path,
                 systemError: self.code > 0 ? self.code : nil)
         }
     }

@@ -159,8 +159,16 @@ extension StreamDirectory {
         if case .acid(let engine) = self.engine {
             let lease = try self.leased(entry, from: gathering.position)
             defer { withExtendedLifetime(lease) {} }
-            return try engine.read(
-                entry.state.identity, environment: entry.environment, upTo: cap, into: &gathering)
+            do throws(StreamError) {
+                return try engine.read(
+                    entry.state.identity, environment: entry.environment, upTo: cap, into: &gathering)
+            } catch {
+                if error == Self.damaged {
+                    let path = engine.shards[Int(entry.environment)].environment.path
+                    self.foundDamage(of: entry, StoreError(.corrupt, "a record cannot be read", file: path))
+                }
+                throw error
+            }
         }
         // Again when a checkpoint moved what lay before it in the meantime.
         for _ in 0..<8 {
@@ -186,7 +194,7 @@ extension StreamDirectory {
                     if error.code == .trimmed || (error.code == .io && error.systemError == SystemError.noEntry) {
                         continue
                     }
-                    if error.code == .corrupt { shard.withLock { _ = entry.flags.insert(.isDamaged) } }
+                    if error.code == .corrupt { self.foundDamage(of: entry, error) }
                     throw StreamError(error)
                 }
             }

@@ -42,6 +42,7 @@ package final class StreamDirectory: Sendable {
     /// `acid`: environments that have no room.
     let fullCount = Atomic<Int>(0)
     let conditionObservers = Mutex<[@Sendable (StreamDirectoryCondition) -> Void]>([])
+    let damageObservers = Mutex<[@Sendable (String, StoreError) -> Void]>([])
     let expiries = Mutex(ExpiryHeap())
     /// When streams with a bound on age have something that is too old.
     let ages = Mutex(ExpiryHeap())
@@ -162,6 +163,18 @@ package final class StreamDirectory: Sendable {
     func tellCondition() {
         let condition = self.condition
         for observer in self.conditionObservers.withLock({ $0 }) { observer(condition) }
+    }
+
+    /// Calls `body` with the name of a stream when a reading finds its stored bytes damaged, once for each stream, on the
+    /// thread that reads.
+    package func onDamage(_ body: @escaping @Sendable (String, StoreError) -> Void) {
+        self.damageObservers.withLock { $0.append(body) }
+    }
+
+    /// Remembers that a stream is damaged, and tells it the first time.
+    func foundDamage(of entry: StreamEntry, _ error: StoreError) {
+        guard self.shard(of: entry).withLock({ entry.flags.insert(.isDamaged).inserted }) else { return }
+        for observer in self.damageObservers.withLock({ $0 }) { observer(entry.state.name, error) }
     }
 
     /// One of several parts of the storage has no room, or has room again: the whole takes changes when all have.

@@ -77,4 +77,25 @@ import Testing
         #expect(String(buffer: try await server.request(.GET, "a", headers: alice).body) == "onetwo")
         server.end(SIGTERM)
     }
+
+    @Test func aTokenThatIsTakenAfterItsEndLetsItsReaderWait() async throws {
+        let party = TokenParty()
+        let server = try StreamProcess(
+            mode: "memory",
+            environment: [
+                "DS_AUTH__MODE": "jwt", "DS_AUTH__STATIC_KEY": party.keySet, "DS_AUTH__ALGORITHMS": "ES256",
+                "DS_AUTH__CLOCK_SKEW_SECS": "600", "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "60",
+            ])
+        try await server.whileRunning {
+            let late = ("authorization", "Bearer \(try party.token(secondsLeft: -30))")
+            let text = ("content-type", "text/plain")
+            #expect(try await server.request(.PUT, "a", headers: [late, text]).status == 201)
+            async let news = server.request(.GET, "a?offset=now&live=long-poll", headers: [late])
+            try await eventually("the reader waits", within: .seconds(9)) {
+                String(buffer: try await server.request(.GET, "/metrics").body).contains("streams_live_readers 1\n")
+            }
+            #expect(try await server.request(.POST, "a", headers: [late, text], body: "one").status == 204)
+            #expect(String(buffer: try await news.body) == "one")
+        }
+    }
 }

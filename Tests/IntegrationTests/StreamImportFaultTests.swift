@@ -114,6 +114,37 @@ import Testing
         }
     }
 
+    @Test(arguments: ["file-durable", "acid"])
+    func manyStreamsShareTheSyncsOfTheDisk(_ mode: String) async throws {
+        let server = try await Self.stored(mode)
+        let message = #"{"offset":"0","data_base64":"eHh4"}"#
+        let streams = (0..<300).map { number -> String in
+            guard number % 3 == 0 else { return Self.stream("s\(number)") }
+            // With messages in order, and closed.
+            let more = ["YQ==", "Yg==", "Yw=="].map { #"{"offset":"0","data_base64":"\#($0)"}"# }
+            return Self.stream("s\(number)").replacing(message, with: ([message] + more).joined(separator: ","))
+                .replacing(#""closed":false"#, with: #""closed":true"#)
+        }
+        // As if cut off at its beginning, so that a server carries it out, which counts.
+        _ = try Self.write(Self.document(streams), as: "data/import.pending", of: server)
+        try await server.whileRunning {
+            for number in 0..<300 {
+                let answer = try await server.request(.GET, "s\(number)")
+                #expect(String(buffer: answer.body) == (number % 3 == 0 ? "xxxabc" : "xxx"))
+                #expect(answer.headers["stream-closed"] == (number % 3 == 0 ? ["true"] : []))
+            }
+            var counts: [String: Int] = [:]
+            for line in String(buffer: try await server.request(.GET, "/metrics").body).split(separator: "\n") {
+                let parts = line.split(separator: " ")
+                if parts.count == 2, parts[0].hasPrefix("streams_commit_") { counts[String(parts[0])] = Int(parts[1]) }
+            }
+            let changes = try #require(counts["streams_commit_changes_total"])
+            #expect(changes >= 900)
+            #expect(try #require(counts["streams_commit_batches_total"]) < changes / 2)
+        }
+        #expect(!FileManager.default.fileExists(atPath: server.directory + "/data/import.pending"))
+    }
+
     @Test func aBrokenDocumentIsRefusedWithThePlace() async throws {
         let server = try await Self.stored("file-durable")
         let cases = [

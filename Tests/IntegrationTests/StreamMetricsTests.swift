@@ -59,6 +59,15 @@ import Testing
         server.end(SIGTERM)
     }
 
+    @Test func limitsAreToldAsTheyWereSet() async throws {
+        let server = try StreamProcess(mode: "memory", environment: ["DS_LIMITS__MAX_MEMORY_BYTES": "20000"])
+        try await server.whileRunning {
+            let samples = try await self.samples(server)
+            #expect(samples["streams_payload_limit_bytes"] == 20_000)
+            #expect(samples["streams_waiting_changes_limit"] == 65_536)
+        }
+    }
+
     @Test func requestsWithoutATokenAreCounted() async throws {
         let server = try StreamProcess(
             mode: "memory",

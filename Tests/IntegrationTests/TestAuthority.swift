@@ -101,9 +101,9 @@ struct TokenParty {
             """
     }
 
-    /// Good for an hour.
-    func token(subject: String = "alice") throws -> String {
-        let end = Int(Date().timeIntervalSince1970) + 3600
+    /// Good for an hour, if nothing else is said.
+    func token(subject: String = "alice", secondsLeft: Int = 3600) throws -> String {
+        let end = Int(Date().timeIntervalSince1970) + secondsLeft
         let signed =
             Self.base64(Data(#"{"alg":"ES256","kid":"k"}"#.utf8)) + "."
             + Self.base64(Data(#"{"sub":"\#(subject)","exp":\#(end)}"#.utf8))
