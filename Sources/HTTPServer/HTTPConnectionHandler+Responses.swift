@@ -169,6 +169,7 @@ extension HTTPConnectionHandler {
             self.endConnection()
         } else {
             self.serveAhead()
+            self.endIfNothingFollows()
         }
     }
 
