@@ -170,6 +170,7 @@ extension HTTPConnectionHandler {
             self.endConnection()
         } else {
             self.serveAhead()
+            self.endIfNothingFollows()
         }
     }
 

@@ -32,6 +32,7 @@ extension HTTPConnectionHandler {
         session.opened()
         self.flush()
         if self.isDraining, self.phase == .streaming { session.draining() }
+        if self.isInputClosed, self.phase == .streaming { self.abort() }
     }
 
     private var isChunked: Bool { !self.info.isHTTP2 && self.exchange.version != .http1_0 }

@@ -6,6 +6,7 @@ extension HTTPConnectionHandler {
     func upgrade(
         _ subprotocol: String?, _ makeSession: (WebSocket) -> any WebSocketSession, context: ChannelHandlerContext
     ) {
+        guard !self.isInputClosed else { return self.abort() }
         // Over HTTP/2 nothing asks for an upgrade.
         guard let request = self.exchange.upgrade, let key = WebSocketUpgrade.key(of: request) else {
             self.exchange.keepAlive = false

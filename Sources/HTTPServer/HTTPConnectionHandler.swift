@@ -51,6 +51,8 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     /// Parts of later requests. Bounded, because nothing is read while they wait.
     private var ahead = CircularBuffer<HTTPServerRequestPart>(initialCapacity: 0)
     private var parserError: HTTPParserError?
+    /// The peer has ended its half: there will be no other bytes of it.
+    private(set) var isInputClosed = false
     private var isServingAhead = false
     private var readIsHeldBack = false
     /// Output is flushed once at the end of a read, so that replies to many small requests leave together.
@@ -175,6 +177,25 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         self.context?.read()
     }
 
+    /// The peer sends no more. Whole requests of it are answered; who waits for news to come has gone, as far as can be told.
+    private func inputClosed() {
+        self.isInputClosed = true
+        self.isReading = false
+        self.flushIfNeeded()
+        switch self.phase {
+        case .idle: self.endIfNothingFollows()
+        case .receiving where self.ahead.isEmpty, .streaming: self.abort()
+        case .answering: if self.exchange.onGone != nil || self.exchange.work != nil { self.abort() }
+        case .receiving, .sending, .writing, .ending, .upgraded, .closed: break
+        }
+    }
+
+    /// Behind a reply: ends the connection where the peer has ended its half and left nothing to answer.
+    func endIfNothingFollows() {
+        guard self.isInputClosed, self.phase == .idle, self.ahead.isEmpty, self.parserError == nil else { return }
+        if self.pendingBytes == 0, !self.needsFlush { self.abort() } else { self.endConnection() }
+    }
+
     /// Serves what came ahead of the last reply.
     func serveAhead() {
         guard !self.isServingAhead, !self.ahead.isEmpty || self.parserError != nil || self.readIsHeldBack else {
@@ -209,7 +230,9 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
             return
         }
         switch callback {
-        case .gone(let body): self.exchange.onGone = body
+        case .gone(let body):
+            self.exchange.onGone = body
+            if self.isInputClosed { self.abort() }
         case .drain(let body):
             if self.isDraining { body() } else { self.exchange.onDrain = body }
         case .timeout(let time, let body):
@@ -316,6 +339,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         switch event {
         case is ServerIsDraining: self.drain(context: context)
         case is DrainIsOver: self.leave(context: context)
+        case let event as ChannelEvent where event == .inputClosed && !self.info.isHTTP2: self.inputClosed()
         default: context.fireUserInboundEventTriggered(event)
         }
     }
@@ -353,6 +377,8 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard let parser = error as? HTTPParserError else {
+            // Bytes behind those that were no request, which is being answered: closing now would take the answer away.
+            if case ByteToMessageDecoderError.dataReceivedInErrorState = error, self.phase != .upgraded { return }
             context.close(promise: nil)
             return
         }

@@ -66,8 +66,8 @@ package final class HTTPListener: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 4)
-            // Why: after a last reply we close our half and wait for the peer's.
-            .childChannelOption(.allowRemoteHalfClosure, value: false)
+            // Why: a peer may end its half behind its last request and still wants the answer. TLS knows no such half.
+            .childChannelOption(.allowRemoteHalfClosure, value: tls == nil)
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: ChannelOptions.Types.WriteBufferWaterMark(low: 256 * 1024, high: 1024 * 1024)

@@ -77,6 +77,16 @@ final class RawConnection: Sendable {
         self.channel.withLock { $0 }?.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
     }
 
+    /// Ends this side's half; the other one can go on.
+    func sendEnd() async throws {
+        try await self.channel.withLock { $0 }?.close(mode: .output)
+    }
+
+    /// Waits until the other side has taken it all, but for what the system holds.
+    func sendAll(_ bytes: ByteBuffer) async throws {
+        try await self.channel.withLock { $0 }?.writeAndFlush(bytes)
+    }
+
     /// Reset instead of the polite end.
     func close() async {
         try? await self.channel.withLock { $0 }?.close()

@@ -190,7 +190,14 @@ struct ServerBehaviourTests {
 
     @Test(arguments: [TestMode.fileFast, .fileDurable]) func aFullDiskIsSaid(_ mode: TestMode) async throws {
         let disk = FaultyFileSystem(seed: 3)
-        try await EndpointServer.with(mode, { $0.fileSystem = disk }) { server in
+        try await EndpointServer.with(
+            mode,
+            {
+                $0.fileSystem = disk
+                // Room written ahead would take what comes.
+                $0.directory = { $0.logRoomBytes = 0 }
+            }
+        ) { server in
             let stream = server.client.stream()
             try await stream.create(body: "before")
             disk.faults.quota = disk.files.values.reduce(0, +)
