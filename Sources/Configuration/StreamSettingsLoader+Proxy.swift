@@ -54,7 +54,8 @@ extension StreamSettingsLoader {
         case (.header, nil): self.reader.report(.proxyIdentityHeaderName, "not set. The identity mode header needs it")
         case (.header, let name?):
             self.warnings.append(
-                "Who \(StreamKey.proxyIdentityHeaderName.environmentName) names decides nothing here: access is by tokens alone.")
+                "Who \(StreamKey.proxyIdentityHeaderName.environmentName) names decides nothing here: access is by tokens alone."
+            )
             if !Self.isHeaderName(name), let found = self.reader.find(.proxyIdentityHeaderName) {
                 self.reader.invalid(found, "Must be the name of a header")
             }

@@ -219,7 +219,8 @@ struct StreamSettingsLoader {
         } else if minimum != nil {
             self.reader.report(
                 .httpCompressionMinBytes,
-                "is set, while nothing is compressed. Set \(StreamKey.httpCompression.environmentName)=true or remove it")
+                "is set, while nothing is compressed. Set \(StreamKey.httpCompression.environmentName)=true or remove it"
+            )
         }
     }
 
@@ -309,7 +310,8 @@ struct StreamSettingsLoader {
             }
             if !storage.mode.usesDisk, !found.isBuiltIn, !ValueParsing.isBlank(found.text) {
                 self.warnings.append(
-                    "\(found.label) has no effect: the streams are in memory and end with the process. Set DS_STORAGE__MODE.")
+                    "\(found.label) has no effect: the streams are in memory and end with the process. Set DS_STORAGE__MODE."
+                )
             }
         }
         return storage

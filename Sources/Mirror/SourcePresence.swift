@@ -58,7 +58,9 @@ struct SourcePresence: Hashable, Sendable {
             WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 AND NOT attisdropped
             """, [.text(String(oid))])
         for row in columns.rows {
-            if let name = row[0], let number = row[1].flatMap({ Int($0) }) { presence.numbers[ExactText(name)] = number }
+            if let name = row[0], let number = row[1].flatMap({ Int($0) }) {
+                presence.numbers[ExactText(name)] = number
+            }
         }
         let files = try await connection.query(
             """

@@ -177,7 +177,8 @@ final class TableFollower: Sendable {
                 return .stale(view, generation: sequence.generation, reason: "the table had not been read to its end")
             }
             anchor = sequence.anchor
-        } else if last == nil, let fork = view.configuration.fork, fork.sourceName.hasExactPrefix(self.temporaryPrefix) {
+        } else if last == nil, let fork = view.configuration.fork, fork.sourceName.hasExactPrefix(self.temporaryPrefix)
+        {
             anchor = fork.position
         } else if last == nil, view.tail == 0 {
             return .empty(view)
@@ -264,7 +265,8 @@ final class TableFollower: Sendable {
             return "the database has gone back in time"
         }
         guard description.schema.isExactly(self.flow.source.schema),
-            description.table.isExactly(self.flow.source.name) else {
+            description.table.isExactly(self.flow.source.name)
+        else {
             return "the table is another one"
         }
         switch try await self.verdict(on: description) {

@@ -22,7 +22,6 @@ extension SatelliteConnection {
         self.services.clientState.submit(.checkpoint(position), for: clientID) { reference.send(.checkpointSaved) }
     }
 
-
     func apply(_ transaction: ClientTransaction) {
         guard let reference = self.reference else { return }
         let lsn = transaction.clientLSN

@@ -89,17 +89,21 @@ final class StreamServer: Sendable {
         let tell: @Sendable (StreamDirectoryCondition) -> Void = { condition in
             switch condition {
             case .diskFull:
-                guard !isFull.withLock({ was in
-                    defer { was = true }
-                    return was
-                }) else { return }
+                guard
+                    !isFull.withLock({ was in
+                        defer { was = true }
+                        return was
+                    })
+                else { return }
                 logger.warning(
                     "the disk of the streams is full: what makes them larger is answered with 507 until there is room")
             case .healthy:
-                guard isFull.withLock({ was in
-                    defer { was = false }
-                    return was
-                }) else { return }
+                guard
+                    isFull.withLock({ was in
+                        defer { was = false }
+                        return was
+                    })
+                else { return }
                 logger.notice("the disk of the streams has room again: all changes are taken")
             case .failed(let error):
                 logger.error(

@@ -180,7 +180,10 @@ import Testing
         let files = try await Self.stored("file-fast")
         let cases = [
             (acid, ["DS_STORAGE__ACID_SHARD_COUNT": "8"], "Set DS_STORAGE__ACID_SHARD_COUNT to 4"),
-            (acid, ["DS_STORAGE__MODE": "file-fast"], "Set DS_STORAGE__MODE to acid and DS_STORAGE__ACID_SHARD_COUNT to 4"),
+            (
+                acid, ["DS_STORAGE__MODE": "file-fast"],
+                "Set DS_STORAGE__MODE to acid and DS_STORAGE__ACID_SHARD_COUNT to 4"
+            ),
             (files, ["DS_STORAGE__MODE": "acid"], "Set DS_STORAGE__MODE to file-durable or file-fast"),
         ]
         for (server, change, remedy) in cases {

@@ -24,7 +24,8 @@ final class TestAuthority: Sendable {
     func issue(_ name: String) async throws {
         let outcome = try await ChildProcess.run(
             [
-                "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                "-nodes",
                 "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout",
                 "\(name).key", "-out", "\(name).pem",
             ], directory: self.directory)

@@ -114,7 +114,8 @@ import Testing
         ("22P02", false, true), ("23505", false, true), ("P0001", false, true), ("21000", false, true),
         ("42P01", true, false), ("42501", true, false), ("40001", false, false), ("57P01", false, false),
         ("08006", false, false), ("25006", false, false), ("44000", false, true), ("38000", false, true),
-        ("20000", false, true), ("MY001", false, true), ("45000", false, true), ("", false, false), ("XX000", true, false),
+        ("20000", false, true), ("MY001", false, true), ("45000", false, true), ("", false, false),
+        ("XX000", true, false),
     ])
     func errorsAreSorted(_ state: String, _ isFatal: Bool, _ isPoison: Bool) {
         let fault = MirrorFault(PostgresError(sqlState: state, message: "m"))

@@ -92,7 +92,8 @@ import Testing
             try await harness.sql(remedy)
             try await eventually("it goes on") { service.status.first?.streams.first?.lagBytes == 0 }
         }
-        #expect(try await harness.sql("SELECT count(*) FROM t WHERE payload #>> '{}' LIKE '% 300' OR payload = '0'") == "2")
+        #expect(
+            try await harness.sql("SELECT count(*) FROM t WHERE payload #>> '{}' LIKE '% 300' OR payload = '0'") == "2")
         try await harness.finish()
     }
 }

@@ -38,7 +38,8 @@ import Testing
         #expect(!harness.directory.isReady && harness.directory.condition == .diskFull)
         // Nothing of it waits: the log never came to the end of the disk.
         #expect(harness.directory.statistics.waitingChanges == 0)
-        #expect(harness.code { try harness.create("c", body: String(repeating: "x", count: 2000)) } == .insufficientStorage)
+        #expect(
+            harness.code { try harness.create("c", body: String(repeating: "x", count: 2000)) } == .insufficientStorage)
         #expect(try harness.text("b").utf8.count == count * 1000)
         // A checkpoint still finds room for all it has to put away.
         try harness.directory.checkpoint()

@@ -8,7 +8,9 @@ import Testing
     private static let directory = "/data/log"
     private static let first = directory + "/00000000000000000000.seg"
 
-    private func open(_ disk: FaultyFileSystem, _ flusher: StoreFlusher, segment: UInt64 = 1 << 20) throws -> SegmentedLog {
+    private func open(_ disk: FaultyFileSystem, _ flusher: StoreFlusher, segment: UInt64 = 1 << 20) throws
+        -> SegmentedLog
+    {
         try SegmentedLog.open(
             directory: Self.directory, fileSystem: disk, flusher: flusher,
             configuration: LogConfiguration(segmentByteCount: segment, roomByteLimit: 4000))
