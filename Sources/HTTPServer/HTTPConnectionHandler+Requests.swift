@@ -2,6 +2,12 @@ import Logging
 import NIOCore
 import NIOHTTP1
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
 /// Takes requests in: finds the route, holds the body to its limits, and asks the handler once everything is there.
 extension HTTPConnectionHandler {
     func received(_ part: HTTPServerRequestPart) {
@@ -54,6 +60,18 @@ extension HTTPConnectionHandler {
         } else if scan.expectsContinue, head.version != .http1_0 {
             self.writeContinue()
         }
+    }
+
+    /// The head has come alone.
+    ///
+    /// Why: a client that writes head and body apart and leaves Nagle's algorithm on keeps the body until the head is
+    /// acknowledged, for which the system takes 40 ms. The option holds for the moment only.
+    func acknowledgeAtOnce(_ context: ChannelHandlerContext) {
+        #if os(Linux)
+            guard !self.info.isHTTP2 else { return }
+            let quickly = ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: TCP_QUICKACK))
+            try? context.channel.syncOptions?.setOption(quickly, value: 1)
+        #endif
     }
 
     private func receivedBody(_ bytes: ByteBuffer) {

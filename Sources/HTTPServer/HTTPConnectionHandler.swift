@@ -158,6 +158,7 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
     func channelReadComplete(context: ChannelHandlerContext) {
         self.isReading = false
         self.flushIfNeeded()
+        if self.phase == .receiving, self.exchange.bodyBytes == 0 { self.acknowledgeAtOnce(context) }
         context.fireChannelReadComplete()
     }
 

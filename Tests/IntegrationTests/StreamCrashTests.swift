@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Kills of the stream server under load: what was acknowledged is there once, and what was read stays.
-@Suite(.serialized, .timeLimit(.minutes(4))) struct StreamCrashTests {
+@Suite(.serialized, .timeLimit(.minutes(12))) struct StreamCrashTests {
     private struct Entry: Codable, Equatable {
         var writer: Int
         var number: Int
@@ -93,6 +93,7 @@ import Testing
                 tasks.addTask { try await Self.follow("load/\(writer)", server, histories[writer]) }
             }
             let follower = Task { try await Self.follow("shared", server, histories[writers]) }
+            defer { follower.cancel() }
             tasks.addTask {
                 for part in 1...(isThorough ? 8 : 3) {
                     let goal = writers * each * part / (isThorough ? 9 : 4)
