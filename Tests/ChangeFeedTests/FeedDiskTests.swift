@@ -132,7 +132,7 @@ import Testing
         database.holder.withLock { $0 = 4_242 }
         let feed = self.feed(FaultyFileSystem(seed: 1), flusher, database)
         let task = Task { try await feed.run() }
-        let deadline = ContinuousClock.now + .seconds(10)
+        let deadline = ContinuousClock.now + .seconds(120)
         while !feed.health.summary.contains("pid 4242") {
             try #require(ContinuousClock.now < deadline, "the holder is not named")
             try await Task.sleep(for: .milliseconds(10))

@@ -98,6 +98,13 @@ final class StreamProcess: Sendable {
         var body: ByteBuffer
     }
 
+    /// Why not the shared one: it opens eight connections to a host, and long-polls would keep all of them from appends.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration.singletonConfiguration
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     /// One request; a path without a slash at its beginning names a stream.
     func request(
         _ method: HTTPMethod, _ path: String, headers: [(String, String)] = [], body: String? = nil
@@ -107,7 +114,7 @@ final class StreamProcess: Sendable {
         request.method = method
         request.headers = HTTPHeaders(headers)
         if let body { request.body = .bytes(ByteBuffer(string: body)) }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(10))
+        let response = try await Self.client.execute(request, timeout: .seconds(10))
         return Answer(
             status: Int(response.status.code), headers: response.headers,
             body: try await response.body.collect(upTo: 64 << 20))
