@@ -67,10 +67,7 @@ enum HTTPHeadEncoder {
         var hasDate = false
         for (name, value) in headers where !Self.isReserved(name, facts.route) {
             if name.utf8.count == 4, Self.isDate(name) { hasDate = true }
-            buffer.writeString(name)
-            buffer.writeStaticString(": ")
-            buffer.writeString(value)
-            buffer.writeStaticString("\r\n")
+            Self.writeField(name, value, to: &buffer)
         }
         if !hasDate { buffer.writeImmutableBuffer(facts.date.line) }
         switch facts.framing {
@@ -87,17 +84,21 @@ enum HTTPHeadEncoder {
             buffer.writeString(origin)
             buffer.writeStaticString("\r\n")
         }
-        for (name, value) in facts.identity ?? [:] {
-            buffer.writeString(name)
-            buffer.writeStaticString(": ")
-            buffer.writeString(value)
-            buffer.writeStaticString("\r\n")
+        if let identity = facts.identity {
+            for (name, value) in identity { Self.writeField(name, value, to: &buffer) }
         }
         if let connection = facts.connection {
             buffer.writeStaticString("connection: ")
             buffer.writeStaticString(connection)
             buffer.writeStaticString("\r\n")
         }
+        buffer.writeStaticString("\r\n")
+    }
+
+    private static func writeField(_ name: String, _ value: String, to buffer: inout ByteBuffer) {
+        buffer.writeString(name)
+        buffer.writeStaticString(": ")
+        buffer.writeString(value)
         buffer.writeStaticString("\r\n")
     }
 
@@ -134,7 +135,7 @@ enum HTTPHeadEncoder {
         if case .length(let count) = facts.framing { all.add(name: "content-length", value: String(count)) }
         for (name, value) in facts.route.fixedFields { all.add(name: name, value: value) }
         if let origin = facts.allowedOrigin { all.add(name: "access-control-allow-origin", value: origin) }
-        for (name, value) in facts.identity ?? [:] { all.add(name: name, value: value) }
+        if let identity = facts.identity { all.add(contentsOf: identity) }
         return HTTPResponseHead(version: .http2, status: status, headers: all)
     }
 }

@@ -1,12 +1,5 @@
 import Dispatch
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import NIOCore
 
 /// How many environments commit at the same time.
 ///
@@ -16,7 +9,7 @@ final class CommitTurns: Sendable {
     private let turns: DispatchSemaphore
 
     /// A commit waits for the disk most of its time, so some more than there are cores.
-    init(count: Int = max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))) {
+    init(count: Int = max(4, 2 * System.coreCount)) {
         self.turns = DispatchSemaphore(value: count)
     }
 

@@ -24,7 +24,7 @@ extension SegmentedLog {
         }
         guard chunk.end > roomEnd, self.hasMuchLeft(limit) else { return }
         let wanted = max(Self.leastRoom, (chunk.end - chunk.offset) * Self.writesAhead)
-        var end = min(chunk.end + min(wanted, limit), segment.base + self.configuration.segmentByteCount)
+        let end = min(chunk.end + min(wanted, limit), segment.base + self.configuration.segmentByteCount)
         do throws(FileError) {
             var offset = chunk.end
             while offset < end {
@@ -34,9 +34,8 @@ extension SegmentedLog {
                 offset += UInt64(zeros.readableBytes)
             }
         } catch {
-            // The record itself found room.
+            // The record itself found room. Some of the zeros may have too.
             guard StoreError(error).code == .diskFull else { throw error }
-            end = chunk.end
         }
         self.state.withLock { $0.segments[$0.segments.count - 1].roomEnd = max(end, chunk.end) }
     }

@@ -47,7 +47,7 @@ func withoutDate(_ response: String) -> String {
 
 /// Waits for a condition that no event announces.
 func eventually(_ condition: () -> Bool) async throws {
-    let deadline = ContinuousClock.now + .seconds(10)
+    let deadline = ContinuousClock.now + .seconds(20)
     while !condition() {
         try #require(ContinuousClock.now < deadline)
         try await Task.sleep(for: .milliseconds(5))

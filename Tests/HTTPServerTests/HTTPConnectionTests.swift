@@ -152,8 +152,8 @@ struct HTTPConnectionTests {
         let server = try await ServerUnderTest.start { $0.replyTimeout = .milliseconds(300) }
         let client = try await RawConnection.connect(port: server.port, reads: false)
         client.send(String(repeating: "GET /large HTTP/1.1\r\nHost: x\r\n\r\n", count: 50))
-        try await self.eventually { server.listener.connectionCount == 1 }
-        try await self.eventually { server.listener.connectionCount == 0 }
+        try await eventually { server.listener.connectionCount == 1 }
+        try await eventually { server.listener.connectionCount == 0 }
         await client.close()
         await server.stop()
     }
@@ -167,7 +167,7 @@ struct HTTPConnectionTests {
         #expect(await second.waitForEnd())
         #expect(server.listener.refusedConnectionCount == 1)
         await first.close()
-        try await self.eventually { server.listener.connectionCount == 0 }
+        try await eventually { server.listener.connectionCount == 0 }
         let third = try await RawConnection.connect(port: server.port)
         third.send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
         #expect(await third.waitForText("hello"))
@@ -203,7 +203,7 @@ struct HTTPConnectionTests {
         await server.gate.arrived.wait()
         await client.close()
         await server.cancelled.wait()
-        try await self.eventually { server.listener.connectionCount == 0 }
+        try await eventually { server.listener.connectionCount == 0 }
         await server.stop()
     }
 
@@ -245,11 +245,4 @@ struct HTTPConnectionTests {
     }
 
     /// Waits for a condition that no event announces.
-    private func eventually(_ condition: () -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(10)
-        while !condition() {
-            try #require(ContinuousClock.now < deadline)
-            try await Task.sleep(for: .milliseconds(5))
-        }
-    }
 }

@@ -138,11 +138,11 @@ struct WebSocketTests {
     @Test func floodOfPingsToAPeerThatDoesNotReadIsNotQueued() async throws {
         let server = try await ServerUnderTest.start()
         let client = try await server.webSocket(reads: false, behind: ClientFrame.text("flood"))
-        try await self.eventually { server.logs.first?.entries.withLock { $0.writability.last } == false }
+        try await eventually { server.logs.first?.entries.withLock { $0.writability.last } == false }
         let ping = ClientFrame.make(0x9, [UInt8](repeating: 5, count: 125))
         for _ in 0..<20 { client.send((0..<1_000).flatMap { _ in ping }) }
         // All of them are read, which they would not be if the server had stalled.
-        try await self.eventually { server.logs.first?.entries.withLock { $0.frames } == 20_001 }
+        try await eventually { server.logs.first?.entries.withLock { $0.frames } == 20_001 }
         await client.close()
         await server.logs[0].closed.wait()
         await server.stop()
@@ -152,7 +152,7 @@ struct WebSocketTests {
         let server = try await ServerUnderTest.start()
         let client = try await server.webSocket(behind: ClientFrame.text("flood"))
         #expect(await client.waitForBytes(Self.accepted.utf8.count + 64 * ((1 << 20) + 10), seconds: 30))
-        try await self.eventually { server.logs.first?.entries.withLock { $0.writability } == [false, true] }
+        try await eventually { server.logs.first?.entries.withLock { $0.writability } == [false, true] }
         await server.stop()
     }
 
@@ -166,10 +166,10 @@ struct WebSocketTests {
         let server = try await ServerUnderTest.start()
         let client = try await server.webSocket()
         #expect(await client.waitForText("\r\n\r\n"))
-        try await self.eventually { server.logs.count == 1 }
+        try await eventually { server.logs.count == 1 }
         await client.close()
         await server.logs[0].closed.wait()
-        try await self.eventually { server.listener.connectionCount == 0 }
+        try await eventually { server.listener.connectionCount == 0 }
         await server.stop()
     }
 
@@ -223,13 +223,5 @@ struct WebSocketTests {
         #expect(await client.waitForText("400 Bad Request"))
         #expect(server.logs.isEmpty)
         await server.stop()
-    }
-
-    private func eventually(_ condition: () -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while !condition() {
-            try #require(ContinuousClock.now < deadline)
-            try await Task.sleep(for: .milliseconds(5))
-        }
     }
 }
